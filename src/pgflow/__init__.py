@@ -1,0 +1,1 @@
+"""Durable workflows in Python that need nothing but PostgreSQL."""

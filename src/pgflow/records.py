@@ -1,0 +1,159 @@
+"""Frozen rows as the database returned them, and the outcome of a task as a value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, Self, TypeAlias
+from uuid import UUID
+
+RunStatus: TypeAlias = Literal["started", "completed", "failed", "cancelled"]
+StepStatus: TypeAlias = Literal["created", "started", "completed", "failed", "skipped"]
+TaskStatus: TypeAlias = Literal["queued", "started", "completed", "failed", "cancelled"]
+Verdict: TypeAlias = Literal["applied", "duplicate", "stale", "gone"]
+
+
+@dataclass(frozen=True, slots=True)
+class StepState:
+    """A step within a run."""
+
+    step_slug: str
+    status: StepStatus
+    initial_tasks: int | None
+    remaining_tasks: int | None
+    remaining_deps: int
+    output: Any
+    error_message: str | None
+    skip_reason: str | None
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    failed_at: datetime | None
+    skipped_at: datetime | None
+
+    @property
+    def done_tasks(self) -> int:
+        """How many of the step's tasks have completed."""
+        if self.initial_tasks is None or self.remaining_tasks is None:
+            return 0
+        return self.initial_tasks - self.remaining_tasks
+
+
+@dataclass(frozen=True, slots=True)
+class FailedTask:
+    """The task that failed a run: where it stood and what its handler raised."""
+
+    step_slug: str
+    task_index: int
+    attempt: int
+    error_message: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A snapshot of one execution of a flow.
+
+    `steps` maps slugs to their states, in the order of the flow; it is empty in listings.
+    `status` says 'cancelled' where a run was cancelled (the stored status of such a run is 'failed').
+    """
+
+    run_id: UUID
+    flow_slug: str
+    status: RunStatus
+    input: Any
+    output: Any
+    error: str | None
+    remaining_steps: int
+    started_at: datetime
+    completed_at: datetime | None
+    failed_at: datetime | None
+    steps: Mapping[str, StepState] = field(default_factory=dict)
+    failed_task: FailedTask | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run has reached a status that it never leaves by itself."""
+        return self.status != "started"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A claimed task: one unit of work, leased to one worker under one fence.
+
+    `input` and `flow_input` are JSON texts as the database sent them: a map task's element, or the object
+    `{dep_slug: output}` of a single step; `flow_input` is None but for a root single step.
+    Times are seconds.
+    """
+
+    flow_slug: str
+    run_id: UUID
+    step_slug: str
+    task_index: int
+    msg_id: int
+    input: bytes
+    flow_input: bytes | None
+    fence: int
+    attempt: int
+    max_attempts: int
+    timeout: int
+    base_delay: int
+
+    @property
+    def key(self) -> TaskKey:
+        return TaskKey(self.run_id, self.step_slug, self.task_index, self.fence)
+
+    def __str__(self) -> str:
+        return f"{self.flow_slug}.{self.step_slug}[{self.task_index}] of run {self.run_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskKey:
+    """One claim of one task: what every write by a worker must show."""
+
+    run_id: UUID
+    step_slug: str
+    task_index: int
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a claimed task ended, as a value: made by the runner, settled by the completer.
+
+    Outcome.completed(task.key, b'{"sent": 3}')
+    Outcome.failed(task.key, "TimeoutError: no answer", retry_in=2.5)
+    Outcome.released(task.key)
+    """
+
+    key: TaskKey
+    status: Literal["completed", "failed", "released"]
+    output: bytes | None = None
+    error: str | None = None
+    permanent: bool = False
+    retry_in: float | None = None
+
+    @classmethod
+    def completed(cls, key: TaskKey, output: bytes) -> Self:
+        """The handler returned; `output` is JSON text."""
+        return cls(key, "completed", output=output)
+
+    @classmethod
+    def failed(
+        cls, key: TaskKey, error: str, *, permanent: bool = False, retry_in: float | None = None
+    ) -> Self:
+        """The handler failed; without `retry_in` (seconds) the step's backoff decides."""
+        return cls(key, "failed", error=error, permanent=permanent, retry_in=retry_in)
+
+    @classmethod
+    def released(cls, key: TaskKey) -> Self:
+        """The task was not worked on: back to the queue at once, the attempt given back."""
+        return cls(key, "released")
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """What a poll brought: claimed tasks, and in how many seconds the next message becomes visible."""
+
+    tasks: tuple[Task, ...]
+    next_visible_in: float | None
