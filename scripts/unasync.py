@@ -1,0 +1,80 @@
+"""Generates the blocking twins from the async sources; `--check` only says whether they are up to date.
+
+python scripts/unasync.py            # write
+python scripts/unasync.py --check    # exit 1 if a twin is stale
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent / "src" / "pgflow"
+TWINS = {
+    ROOT / "db" / "_async.py": ROOT / "db" / "_sync.py",
+    ROOT / "client" / "_async.py": ROOT / "client" / "_sync.py",
+}
+#: Applied in order; whole words only where marked with \b.
+RULES: list[tuple[str, str]] = [
+    (
+        r"`_sync\.py` is generated from this file: edit here only\.",
+        "Generated from `_async.py` by scripts/unasync.py: do not edit.",
+    ),
+    (r"await asyncio\.to_thread\((\w[\w.]*), ", r"\1("),
+    (r"await asyncio\.sleep\(", "time.sleep("),
+    (r"\basync (def|with|for)\b", r"\1"),
+    (r"\bawait ", ""),
+    (r"\b__aenter__\b", "__enter__"),
+    (r"\b__aexit__\b", "__exit__"),
+    (r"\b__aiter__\b", "__iter__"),
+    (r"\b__anext__\b", "__next__"),
+    (r"\bAsync(Client|Database|Connection|ConnectionPool|Iterator|Generator)\b", r"\1"),
+    (r"\basynccontextmanager\b", "contextmanager"),
+    (r"\bStopAsyncIteration\b", "StopIteration"),
+    (r"\bimport asyncio\b", "import time"),
+    (r"\.aclose\(\)", ".close()"),
+    (r"\b_async\b", "_sync"),
+]
+
+
+def translate(source: str) -> str:
+    """The blocking form of an async module's text."""
+    for pattern, replacement in RULES:
+        source = re.sub(pattern, replacement, source)
+    return source
+
+
+def tidy(source: str, path: Path) -> str:
+    """The text as ruff would leave it: imports sorted, unused ones gone, formatted."""
+    for command in (["check", "--fix-only", "--quiet", "--select", "I,F401,UP035"], ["format", "--quiet"]):
+        done = subprocess.run(  # noqa: S603  # our own linter, on our own text
+            [sys.executable, "-m", "ruff", *command, "--stdin-filename", str(path), "-"],
+            input=source,
+            text=True,
+            capture_output=True,
+            check=True,
+        )
+        source = done.stdout
+    return source
+
+
+def main() -> int:
+    stale = []
+    for source, twin in TWINS.items():
+        if not source.exists():
+            continue
+        wanted = tidy(translate(source.read_text()), twin)
+        if twin.exists() and twin.read_text() == wanted:
+            continue
+        stale.append(str(twin.relative_to(ROOT)))
+        if "--check" not in sys.argv:
+            twin.write_text(wanted)
+    if stale:
+        print(("stale, run `make fix`: " if "--check" in sys.argv else "written: ") + ", ".join(stale))
+    return int(bool(stale) and "--check" in sys.argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

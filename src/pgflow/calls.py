@@ -1,0 +1,300 @@
+"""Everything Python asks of the database: one pure function per SQL function, each returning a Call.
+
+    call = poll_tasks(["email_campaign"], worker_id, qty=10, lease=15)
+    polled = await database.run(call)        # a Polled
+
+JSON columns arrive as raw bytes (see `pgflow.db`), so that each value is decoded once, by whoever knows its type.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, TypeAlias, TypeVar
+from uuid import UUID
+
+from pgflow.records import FailedTask, Outcome, Polled, Run, StepState, Task, TaskKey, Verdict
+
+T = TypeVar("T")
+Rows: TypeAlias = Sequence[tuple[Any, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """One statement, its arguments, and how its rows become a value."""
+
+    sql: str
+    args: tuple[Any, ...]
+    decode: Callable[[Rows], T]
+
+
+# ---------------------------------------------------------------------------------------- flows
+
+
+def ensure_flow_compiled(
+    flow_slug: str, shape: dict[str, Any], *, allow_data_loss: bool = False
+) -> Call[tuple[str, list[str]]]:
+    """-> (status, differences); the status is 'compiled', 'verified', 'recompiled' or 'mismatch'."""
+    return Call(
+        "select pgflow.ensure_flow_compiled(%s::text, %s::jsonb, %s::boolean)",
+        (flow_slug, json.dumps(shape), allow_data_loss),
+        _decode_compiled,
+    )
+
+
+def _decode_compiled(rows: Rows) -> tuple[str, list[str]]:
+    answer = json.loads(rows[0][0])
+    return answer["status"], answer["differences"]
+
+
+def list_flows() -> Call[list[str]]:
+    """-> the slugs of all flows, sorted."""
+    return Call("select flow_slug from pgflow.flows order by flow_slug", (), _first_column)
+
+
+def unfinished_runs(flow_slug: str) -> Call[bool]:
+    """-> whether the flow has a run that has not ended."""
+    return Call(
+        "select exists (select from pgflow.runs where flow_slug = %s and status = 'started')",
+        (flow_slug,),
+        _one_value,
+    )
+
+
+# ---------------------------------------------------------------------------------------- runs
+
+_RUN_COLUMNS = (
+    "r.run_id, r.flow_slug, case when r.cancelled_at is null then r.status else 'cancelled' end, r.input, "
+    "r.output, r.error_message, r.remaining_steps, r.started_at, r.completed_at, r.failed_at"
+)
+
+
+def start_flows(
+    flow_slug: str,
+    inputs: Sequence[bytes],
+    *,
+    run_ids: Sequence[UUID] | None = None,
+    keys: Sequence[str] | None = None,
+    start_at: datetime | None = None,
+) -> Call[list[Run]]:
+    """-> the runs, in the order of the inputs (each one JSON text), with no step states."""
+    return Call(
+        f"select {_RUN_COLUMNS} from pgflow.start_flows(%s::text, %s::text[]::jsonb[], %s::uuid[], %s::text[], "
+        "%s::timestamptz) as r",
+        (
+            flow_slug,
+            [i.decode() for i in inputs],
+            None if run_ids is None else list(run_ids),
+            None if keys is None else list(keys),
+            start_at,
+        ),
+        lambda rows: [_run(row) for row in rows],
+    )
+
+
+def get_run(run_id: UUID) -> Call[Run | None]:
+    """-> a snapshot with all its step states and the task that failed it; None for an unknown run."""
+    return Call(
+        f"""select {_RUN_COLUMNS},
+              (select jsonb_agg(to_jsonb(ss) order by s.step_index)
+                 from pgflow.step_states ss
+                 join pgflow.steps s on s.flow_slug = ss.flow_slug and s.step_slug = ss.step_slug
+                where ss.run_id = r.run_id),
+              (select jsonb_build_array(t.step_slug, t.task_index, t.attempts_count, t.error_message)
+                 from pgflow.step_tasks t
+                where r.status = 'failed' and t.run_id = r.run_id and t.status = 'failed'
+                order by t.failed_at, t.step_slug, t.task_index
+                limit 1)
+            from pgflow.runs r
+           where r.run_id = %s""",
+        (run_id,),
+        lambda rows: _snapshot(rows[0]) if rows else None,
+    )
+
+
+def list_runs(
+    flow_slug: str | None, status: str | None, limit: int, before: datetime | None
+) -> Call[list[Run]]:
+    """-> the newest runs first, those that started before `before`, without step states."""
+    conditions = {
+        "r.flow_slug = %s": flow_slug,
+        "case when r.cancelled_at is null then r.status else 'cancelled' end = %s": status,
+        "r.started_at < %s": before,
+    }
+    given = {sql: value for sql, value in conditions.items() if value is not None}
+    where = f"where {' and '.join(given)}" if given else ""
+    return Call(
+        f"select {_RUN_COLUMNS} from pgflow.runs r {where} order by r.started_at desc, r.run_id limit %s",  # noqa: S608  # fixed texts only
+        (*given.values(), limit),
+        lambda rows: [_run(row) for row in rows],
+    )
+
+
+def ended_runs(run_ids: Sequence[UUID]) -> Call[list[UUID]]:
+    """-> which of these runs have ended, or are not there (any more)."""
+    return Call(
+        "select w.run_id from unnest(%s::uuid[]) as w(run_id) left join pgflow.runs r using (run_id) "
+        "where r.status is distinct from 'started'",
+        (list(run_ids),),
+        _first_column,
+    )
+
+
+def load_inputs(run_ids: Sequence[UUID]) -> Call[dict[UUID, bytes]]:
+    """-> the runs' inputs as JSON texts."""
+    return Call(
+        "select run_id, input from pgflow.runs where run_id = any(%s::uuid[])", (list(run_ids),), dict
+    )
+
+
+def _run(row: tuple[Any, ...], **more: Any) -> Run:
+    run_id, flow_slug, status, input_, output, error, remaining, started, completed, failed = row
+    return Run(
+        run_id=run_id,
+        flow_slug=flow_slug,
+        status=status,
+        input=_json(input_),
+        output=_json(output),
+        error=error,
+        remaining_steps=remaining,
+        started_at=started,
+        completed_at=completed,
+        failed_at=failed,
+        **more,
+    )
+
+
+def _snapshot(row: tuple[Any, ...]) -> Run:
+    *columns, states, failed = row
+    return _run(
+        tuple(columns),
+        steps={s["step_slug"]: _step_state(s) for s in _json(states) or ()},
+        failed_task=FailedTask(*_json(failed)) if failed is not None else None,
+    )
+
+
+def _step_state(row: dict[str, Any]) -> StepState:
+    return StepState(
+        step_slug=row["step_slug"],
+        status=row["status"],
+        initial_tasks=row["initial_tasks"],
+        remaining_tasks=row["remaining_tasks"],
+        remaining_deps=row["remaining_deps"],
+        output=row["output"],
+        error_message=row["error_message"],
+        skip_reason=row["skip_reason"],
+        created_at=datetime.fromisoformat(row["created_at"]),
+        started_at=_time(row["started_at"]),
+        completed_at=_time(row["completed_at"]),
+        failed_at=_time(row["failed_at"]),
+        skipped_at=_time(row["skipped_at"]),
+    )
+
+
+# ---------------------------------------------------------------------------------------- work
+
+
+def poll_tasks(flow_slugs: Sequence[str], worker_id: UUID, *, qty: int, lease: int) -> Call[Polled]:
+    """-> up to `qty` tasks of these flows, claimed and started for `lease` seconds."""
+    return Call(
+        "select flow_slug, run_id, step_slug, task_index, msg_id, input, flow_input, fence, attempt, "
+        "max_attempts, timeout, base_delay, next_visible_in "
+        "from pgflow.poll_tasks(%s::text[], %s::uuid, %s::int, %s::int)",
+        (list(flow_slugs), worker_id, qty, lease),
+        _decode_polled,
+    )
+
+
+def _decode_polled(rows: Rows) -> Polled:
+    """The last row carries no task (its run_id is null) but the time of the next message."""
+    *claimed, last = rows
+    return Polled(tasks=tuple(Task(*row[:-1]) for row in claimed), next_visible_in=last[-1])
+
+
+def settle_tasks(worker_id: UUID, outcomes: Sequence[Outcome]) -> Call[list[Verdict]]:
+    """-> one verdict per outcome, in order."""
+    return Call(
+        "select pgflow.settle_tasks(%s::uuid, %s::jsonb)",
+        (worker_id, (b"[%b]" % b",".join(map(_outcome_json, outcomes))).decode()),
+        _one_value,
+    )
+
+
+def _outcome_json(outcome: Outcome) -> bytes:
+    """The outcome as JSON; its output is JSON text already and is spliced in, not encoded again."""
+    fields: dict[str, Any] = {**_key_fields(outcome.key), "status": outcome.status}
+    if outcome.error is not None:
+        fields["error"] = outcome.error
+    if outcome.permanent:
+        fields["permanent"] = True
+    if outcome.retry_in is not None:
+        fields["retry_in"] = outcome.retry_in
+    text = json.dumps(fields).encode()
+    return text if outcome.output is None else b'%b,"output":%b}' % (text[:-1], outcome.output)
+
+
+def extend_leases(worker_id: UUID, held: Iterable[TaskKey], *, lease: int) -> Call[list[TaskKey]]:
+    """The worker's heartbeat and that of its tasks -> those of them that are no longer its own."""
+    return Call(
+        "select run_id, step_slug, task_index, fence from pgflow.extend_leases(%s::uuid, %s::jsonb, %s::int)",
+        (worker_id, json.dumps([_key_fields(key) for key in held]), lease),
+        lambda rows: [TaskKey(*row) for row in rows],
+    )
+
+
+def _key_fields(key: TaskKey) -> dict[str, Any]:
+    return {
+        "run_id": str(key.run_id),
+        "step_slug": key.step_slug,
+        "task_index": key.task_index,
+        "fence": key.fence,
+    }
+
+
+def register_worker(worker_id: UUID, queue_name: str, function_name: str, *, lease: int) -> Call[None]:
+    """Announces a worker process; `extend_leases` keeps its row fresh."""
+    return Call(
+        "select pgflow.register_worker(%s::uuid, %s::text, %s::text, %s::int)",
+        (worker_id, queue_name, function_name, lease),
+        _nothing,
+    )
+
+
+def mark_worker_stopped(worker_id: UUID) -> Call[None]:
+    """Says that the worker ended by itself, so that nobody waits for its leases."""
+    return Call("select pgflow.mark_worker_stopped(%s::uuid)", (worker_id,), _nothing)
+
+
+def requeue_stalled_tasks() -> Call[int]:
+    """-> how many stalled tasks went back to their queues."""
+    return Call("select pgflow.requeue_stalled_tasks()", (), _one_value)
+
+
+def fail_stalled_tasks() -> Call[int]:
+    """-> how many tasks that stalled too often were failed, with their steps."""
+    return Call("select pgflow.fail_stalled_tasks()", (), _one_value)
+
+
+# ---------------------------------------------------------------------------------------- decoding
+
+
+def _json(raw: bytes | None) -> Any:
+    return None if raw is None else json.loads(raw)
+
+
+def _time(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def _one_value(rows: Rows) -> Any:
+    return rows[0][0]
+
+
+def _first_column(rows: Rows) -> list[Any]:
+    return [row[0] for row in rows]
+
+
+def _nothing(rows: Rows) -> None:
+    return None

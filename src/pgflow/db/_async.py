@@ -1,0 +1,115 @@
+"""A pool of connections that runs Calls. `_sync.py` is generated from this file: edit here only."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Self, TypeVar
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
+
+from pgflow.calls import Call
+from pgflow.config import Settings
+from pgflow.db.address import Address, prepare
+from pgflow.db.errors import translated
+
+T = TypeVar("T")
+
+
+class AsyncDatabase:
+    """A database that runs Calls, each in one round trip and one transaction of its own.
+
+        async with AsyncDatabase(load()) as database:
+            await database.run(calls.list_flows())
+
+    Raises DatabaseUnreachable when opened and nobody answers.
+    """
+
+    def __init__(self, settings: Settings, *, max_size: int = 4) -> None:
+        self.settings = settings
+        self._max_size = max_size
+        self._address: Address | None = None
+        self._pool: AsyncConnectionPool[AsyncConnection] | None = None
+
+    @property
+    def dsn(self) -> str:
+        """The address, with the embedded server's if none was given; valid while open."""
+        if self._address is None:
+            raise RuntimeError("the database is not open: use it as a context manager")
+        return self._address.dsn
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether this is the private server that pgflow brings."""
+        return self._address is not None and self._address.is_embedded
+
+    async def open(self) -> None:
+        """Connects once, so that an unreachable database is noticed here, and opens the pool."""
+        self._address = Address.of(self.settings)
+        try:
+            async with await self.connect():
+                pass
+            self._pool = AsyncConnectionPool(
+                self.dsn,
+                min_size=0,
+                max_size=self._max_size,
+                timeout=30,
+                open=False,
+                configure=_configure,
+                kwargs={"autocommit": True},
+            )
+            await self._pool.open()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Closes all connections, and gives up the embedded server; safe to call twice."""
+        if self._pool is not None:
+            await self._pool.close()
+        if self._address is not None:
+            self._address.close()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def run(self, call: Call[T]) -> T:
+        """Runs one Call and returns its decoded answer."""
+        if self._pool is None:
+            raise RuntimeError("the database is not open: use it as a context manager")
+        with translated(self.dsn):
+            async with self._pool.connection() as connection:
+                cursor = await connection.execute(call.sql, call.args)
+                rows = await cursor.fetchall()
+        return call.decode(rows)
+
+    async def connect(self, dsn: str | None = None) -> AsyncConnection:
+        """A connection of one's own, outside the pool, in autocommit (for LISTEN, say)."""
+        with translated(dsn or self.dsn):
+            connection = await psycopg.AsyncConnection.connect(dsn or self.dsn, autocommit=True)
+            await _configure(connection)
+            return connection
+
+    @asynccontextmanager
+    async def listen(self, *channels: str) -> AsyncIterator[AsyncConnection]:
+        """A connection that listens on these channels, at PGFLOW_LISTEN_URL where one is set."""
+        async with await self.connect(self.settings.listen_dsn) as connection:
+            with translated(self.dsn):
+                for channel in channels:
+                    await connection.execute(
+                        psycopg.sql.SQL("listen {}").format(psycopg.sql.Identifier(channel))
+                    )
+            yield connection
+
+
+async def _configure(connection: AsyncConnection) -> None:
+    prepare(connection)

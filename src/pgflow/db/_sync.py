@@ -1,0 +1,112 @@
+"""A pool of connections that runs Calls. Generated from `_sync.py` by scripts/unasync.py: do not edit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Self, TypeVar
+
+import psycopg
+from psycopg import Connection
+from psycopg_pool import ConnectionPool
+
+from pgflow.calls import Call
+from pgflow.config import Settings
+from pgflow.db.address import Address, prepare
+from pgflow.db.errors import translated
+
+T = TypeVar("T")
+
+
+class Database:
+    """A database that runs Calls, each in one round trip and one transaction of its own.
+
+        with Database(load()) as database:
+            database.run(calls.list_flows())
+
+    Raises DatabaseUnreachable when opened and nobody answers.
+    """
+
+    def __init__(self, settings: Settings, *, max_size: int = 4) -> None:
+        self.settings = settings
+        self._max_size = max_size
+        self._address: Address | None = None
+        self._pool: ConnectionPool[Connection] | None = None
+
+    @property
+    def dsn(self) -> str:
+        """The address, with the embedded server's if none was given; valid while open."""
+        if self._address is None:
+            raise RuntimeError("the database is not open: use it as a context manager")
+        return self._address.dsn
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether this is the private server that pgflow brings."""
+        return self._address is not None and self._address.is_embedded
+
+    def open(self) -> None:
+        """Connects once, so that an unreachable database is noticed here, and opens the pool."""
+        self._address = Address.of(self.settings)
+        try:
+            with self.connect():
+                pass
+            self._pool = ConnectionPool(
+                self.dsn,
+                min_size=0,
+                max_size=self._max_size,
+                timeout=30,
+                open=False,
+                configure=_configure,
+                kwargs={"autocommit": True},
+            )
+            self._pool.open()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Closes all connections, and gives up the embedded server; safe to call twice."""
+        if self._pool is not None:
+            self._pool.close()
+        if self._address is not None:
+            self._address.close()
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def run(self, call: Call[T]) -> T:
+        """Runs one Call and returns its decoded answer."""
+        if self._pool is None:
+            raise RuntimeError("the database is not open: use it as a context manager")
+        with translated(self.dsn), self._pool.connection() as connection:
+            cursor = connection.execute(call.sql, call.args)
+            rows = cursor.fetchall()
+        return call.decode(rows)
+
+    def connect(self, dsn: str | None = None) -> Connection:
+        """A connection of one's own, outside the pool, in autocommit (for LISTEN, say)."""
+        with translated(dsn or self.dsn):
+            connection = psycopg.Connection.connect(dsn or self.dsn, autocommit=True)
+            _configure(connection)
+            return connection
+
+    @contextmanager
+    def listen(self, *channels: str) -> Iterator[Connection]:
+        """A connection that listens on these channels, at PGFLOW_LISTEN_URL where one is set."""
+        with self.connect(self.settings.listen_dsn) as connection:
+            with translated(self.dsn):
+                for channel in channels:
+                    connection.execute(psycopg.sql.SQL("listen {}").format(psycopg.sql.Identifier(channel)))
+            yield connection
+
+
+def _configure(connection: Connection) -> None:
+    prepare(connection)

@@ -1,0 +1,68 @@
+"""PostgreSQL's errors as ours: SQLSTATE -> exception, and which errors another try may mend."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from psycopg import errors as pg
+from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
+
+from pgflow.config import mask_password
+from pgflow.errors import DatabaseError, DatabaseUnreachable, FlowNotFound, InvalidInputError, SchemaError
+
+#: SQLSTATE classes of connection, resources, locks and rights: the call was not at fault (engine.md, 2).
+_TRANSIENT_CLASSES = {"08", "25", "28", "40", "42", "53", "55", "57", "58"}
+_FLOW_NOT_FOUND = re.compile(r"^Flow not found: (.*)$", re.MULTILINE)
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same call may succeed later: a lost or refused connection, a lock, a full server.
+
+    `is_transient(DatabaseUnreachable("…"))` is True; an error of the data, such as 22P02, is not.
+    """
+    if isinstance(error, DatabaseUnreachable | PoolTimeout | PoolClosed | TooManyRequests):
+        return True
+    if isinstance(error, DatabaseError) and isinstance(error.__cause__, psycopg.Error):
+        error = error.__cause__
+    if not isinstance(error, psycopg.Error):
+        return isinstance(error, SchemaError)
+    return error.sqlstate is None or error.sqlstate[:2] in _TRANSIENT_CLASSES
+
+
+@contextmanager
+def translated(dsn: str) -> Iterator[None]:
+    """Raises PostgreSQL's errors as ours, each with the way out; the original stays as `__cause__`."""
+    try:
+        yield
+    except (psycopg.Error, PoolTimeout) as error:
+        raise _translate(error, dsn) from error
+
+
+def _translate(error: psycopg.Error | PoolTimeout, dsn: str) -> Exception:
+    text = _first_line(error)
+    match error:
+        case pg.InvalidSchemaName() | pg.UndefinedFunction() | pg.UndefinedTable() | pg.UndefinedColumn():
+            return SchemaError(
+                f"the database's pgflow schema is missing or old ({text}): run `pgflow migrate`"
+            )
+        case pg.ForeignKeyViolation() if found := _FLOW_NOT_FOUND.search(str(error)):
+            return FlowNotFound(found[1])
+        case pg.UntranslatableCharacter() | pg.InvalidTextRepresentation() | pg.RaiseException():
+            return InvalidInputError(text)
+        case PoolTimeout():
+            return DatabaseUnreachable(f"no connection to {mask_password(dsn)} within the pool's timeout")
+        case psycopg.OperationalError() if error.sqlstate is None or error.sqlstate[:2] in {"08", "57", "53"}:
+            return DatabaseUnreachable(
+                f"cannot reach the database at {mask_password(dsn)} ({text}): is it running, and is "
+                "PGFLOW_DATABASE_URL right?"
+            )
+        case _:
+            return DatabaseError(text)
+
+
+def _first_line(error: Exception) -> str:
+    lines = mask_password(str(error)).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

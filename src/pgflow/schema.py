@@ -1,0 +1,268 @@
+"""Installs and upgrades what is in `sql/`, and pgmq below it; the only reader of `sql/`.
+
+    migrate("postgresql:///app")             # safe to repeat, and for ten processes at once
+
+Migrations are numbered and run once; functions are replaced when their text has changed. All in one
+transaction, under an advisory lock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+
+import psycopg
+from psycopg import Connection
+from psycopg.sql import SQL, Composed, Literal
+
+from pgflow.db import AsyncDatabase, Database
+from pgflow.db.errors import translated
+from pgflow.errors import SchemaError
+
+#: What of pgmq the SQL core calls; its presence is what makes an existing pgmq schema usable.
+_PGMQ_NEEDED = ("create", "send", "archive", "delete", "drop_queue", "read")
+_PGMQ_MINIMUM = (1, 4, 4)
+
+_BOOKKEEPING = """
+create schema if not exists pgflow;
+revoke all on schema pgflow from public;
+create table if not exists pgflow.schema_migrations (
+  number int primary key,
+  name text not null,
+  applied_at timestamptz not null default now()
+);
+create table if not exists pgflow.schema_functions (
+  name text primary key,
+  checksum text not null,
+  applied_at timestamptz not null default now()
+);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One file of `sql/`."""
+
+    name: str
+    text: str
+
+    @property
+    def number(self) -> int:
+        return int(self.name.split("_", 1)[0])
+
+    @property
+    def checksum(self) -> str:
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+def migrate(dsn: str) -> list[str]:
+    """Brings the database's `pgflow` schema up to this code's version; returns what was applied, in order.
+
+        migrate("postgresql:///app")         # ['pgmq', '0001_core', …]; [] when there was nothing to do
+
+    Raises SchemaError where the schema is newer than the code, was made by somebody else, or pgmq cannot be
+    installed (the message names the administrator's command); DatabaseUnreachable; DatabaseError for missing
+    rights. Nothing is changed then.
+    """
+    with translated(dsn), psycopg.connect(dsn, application_name="pgflow migrate") as connection:
+        connection.execute("select pg_advisory_xact_lock(hashtext('pgflow.migrate'))")
+        applied = []
+        for name, statement in _plan(connection):
+            connection.execute(statement)
+            applied.append(name)
+        return applied
+
+
+def script(dsn: str | None = None) -> str:
+    """The SQL that `migrate` would run, as one text for psql; without a database, that for an empty one."""
+    if dsn is None:
+        parts = list(_upgrade(set(), {}, supabase=False))
+    else:
+        with translated(dsn), psycopg.connect(dsn) as connection:
+            parts = list(_plan(connection))
+    texts = [statement if isinstance(statement, str) else statement.as_string(None) for _, statement in parts]
+    return "\n".join(["begin;", *(text.strip() + "\n" for text in texts), "commit;"]) + "\n" if texts else ""
+
+
+def prepare(database: AsyncDatabase | Database) -> None:
+    """Makes sure that an open database can be worked with: the embedded one is migrated, any other checked.
+
+    Raises SchemaError that says what to do.
+    """
+    if database.is_embedded:
+        migrate(database.dsn)
+        return
+    with translated(database.dsn), psycopg.connect(database.dsn) as connection:
+        done = _applied_migrations(connection)
+    newest = _migrations()[-1].number
+    if not done:
+        raise SchemaError("the database has no pgflow schema yet: run `pgflow migrate`")
+    if max(done) < newest:
+        raise SchemaError(f"the pgflow schema is at version {max(done)}, this code needs {newest}: run `pgflow migrate`")
+    _refuse_newer(done)
+
+
+# ---------------------------------------------------------------------------------------- the plan
+
+
+def _plan(connection: Connection) -> Iterator[tuple[str, str | Composed]]:
+    """What is still to be run, as (name, SQL); raises before anything is, where it must not be run."""
+    _refuse_foreign(connection)
+    done = _applied_migrations(connection)
+    _refuse_newer(done)
+    pgmq = _pgmq_install(connection)
+    if pgmq is not None:
+        yield "pgmq", pgmq
+    yield from _upgrade(done, _applied_functions(connection), supabase=_has_supabase(connection))
+
+
+def _upgrade(
+    done: set[int], checksums: dict[str, str], *, supabase: bool
+) -> Iterator[tuple[str, str | Composed]]:
+    if not done:
+        yield "bookkeeping", _BOOKKEEPING
+    for migration in _migrations():
+        if migration.number not in done:
+            yield migration.name, migration.text
+            yield f"{migration.name} noted", _note_migration(migration)
+    changed = [f for f in _functions(supabase=supabase) if checksums.get(f.name) != f.checksum]
+    if changed:
+        # Bodies may name functions that come later in the alphabet.
+        yield "functions", "set local check_function_bodies = off"
+    for function in changed:
+        yield function.name, function.text
+        yield f"{function.name} noted", _note_function(function)
+    if supabase and any(f.name == "setup_requeue_stalled_tasks_cron" for f in changed):
+        yield "cron", "select pgflow.setup_requeue_stalled_tasks_cron()"
+
+
+def _note_migration(migration: Script) -> Composed:
+    return SQL("insert into pgflow.schema_migrations (number, name) values ({}, {})").format(
+        Literal(migration.number), Literal(migration.name)
+    )
+
+
+def _note_function(function: Script) -> Composed:
+    return SQL(
+        "insert into pgflow.schema_functions (name, checksum) values ({}, {}) "
+        "on conflict (name) do update set checksum = excluded.checksum, applied_at = now()"
+    ).format(Literal(function.name), Literal(function.checksum))
+
+
+# ---------------------------------------------------------------------------------------- what is there
+
+
+def _refuse_foreign(connection: Connection) -> None:
+    """A `pgflow` schema with something in it, but without our bookkeeping, is not ours to change."""
+    row = connection.execute(
+        """select to_regclass('pgflow.schema_migrations') is null and exists (
+             select from pg_class where relnamespace = n.oid
+             union all select from pg_proc where pronamespace = n.oid)
+           from pg_namespace n where n.nspname = 'pgflow'"""
+    ).fetchone()
+    if row is not None and row[0]:
+        raise SchemaError(
+            "the database already has a pgflow schema that py-pgflow did not make (TypeScript's or Elixir's, "
+            "perhaps); nothing was changed: use another database, or drop that schema first if it may go"
+        )
+
+
+def _refuse_newer(done: set[int]) -> None:
+    newest = _migrations()[-1].number
+    if done and max(done) > newest:
+        raise SchemaError(
+            f"the pgflow schema is at version {max(done)}, newer than this code knows ({newest}): "
+            "upgrade py-pgflow here (`pip install -U py-pgflow`); nothing was changed"
+        )
+
+
+def _applied_migrations(connection: Connection) -> set[int]:
+    if _lacks(connection, "pgflow.schema_migrations"):
+        return set()
+    return {number for (number,) in connection.execute("select number from pgflow.schema_migrations")}
+
+
+def _applied_functions(connection: Connection) -> dict[str, str]:
+    if _lacks(connection, "pgflow.schema_functions"):
+        return {}
+    return dict(connection.execute("select name, checksum from pgflow.schema_functions").fetchall())
+
+
+def _lacks(connection: Connection, table: str) -> bool:
+    row = connection.execute("select to_regclass(%s) is null", (table,)).fetchone()
+    return row is None or bool(row[0])
+
+
+def _has_supabase(connection: Connection) -> bool:
+    row = connection.execute(
+        "select count(*) = 3 from pg_namespace where nspname in ('net', 'vault', 'cron')"
+    ).fetchone()
+    return row is not None and bool(row[0])
+
+
+# ---------------------------------------------------------------------------------------- pgmq
+
+
+def _pgmq_install(connection: Connection) -> str | None:
+    """The SQL that installs pgmq; None where it is there. Its own script must not be run twice, so look first."""
+    functions = {
+        name
+        for (name,) in connection.execute(
+            "select p.proname from pg_proc p join pg_namespace n on n.oid = p.pronamespace where n.nspname = 'pgmq'"
+        )
+    }
+    if functions:
+        if missing := [name for name in _PGMQ_NEEDED if name not in functions]:
+            raise SchemaError(
+                f"the database's pgmq schema lacks {', '.join(f'pgmq.{m}' for m in missing)}: it is no pgmq >= 1.4.4; "
+                "nothing was changed: upgrade it, or drop it first if it may go"
+            )
+        return None
+    offered = connection.execute(
+        "select v.version, v.superuser and not v.trusted and not r.rolsuper "
+        "from pg_available_extension_versions v, pg_roles r "
+        "where v.name = 'pgmq' and r.rolname = current_user"
+    ).fetchall()
+    usable = [forbidden for version, forbidden in offered if _version(version) >= _PGMQ_MINIMUM]
+    if not usable:
+        return _pgmq_script()
+    if all(usable):
+        raise SchemaError(
+            "the server offers the pgmq extension, but this role may not create it; nothing was changed: "
+            "ask an administrator to run `create extension pgmq` in this database"
+        )
+    return "create extension pgmq"
+
+
+def _pgmq_script() -> str:
+    from pgmq.install import get_embedded_install_sql  # imports a whole client: only when it is needed
+
+    return str(get_embedded_install_sql())
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".") if part.isdigit())
+
+
+# ---------------------------------------------------------------------------------------- sql/
+
+
+def _migrations() -> list[Script]:
+    return _read("migrations")
+
+
+def _functions(*, supabase: bool) -> list[Script]:
+    return _read("functions") + (_read("supabase") if supabase else [])
+
+
+def _read(folder: str) -> list[Script]:
+    found: list[Traversable] = [
+        f for f in (files("pgflow") / "sql" / folder).iterdir() if f.name.endswith(".sql")
+    ]
+    return [
+        Script(f.name.removesuffix(".sql"), f.read_text(encoding="utf-8"))
+        for f in sorted(found, key=lambda f: f.name)
+    ]

@@ -1,0 +1,48 @@
+-- Starts those of these tasks that are queued, for a worker and until a time (null: without a lease), with all
+-- that a handler needs. The claiming update decides between two callers: the loser gets no row.
+-- Locks: tasks by run, step and index, skipping what others hold.
+create or replace function pgflow._claim_tasks(
+  p_keys pgflow.task_key[],
+  p_worker_id uuid,
+  p_leased_until timestamptz
+)
+returns setof pgflow.claimed_task
+language sql
+set search_path to ''
+as $$
+  with free as materialized (
+    select t.run_id, t.step_slug, t.task_index
+      from unnest(p_keys) as k
+      join pgflow.step_tasks t
+        on t.run_id = k.run_id and t.step_slug = k.step_slug and t.task_index = k.task_index
+      join pgflow.step_states ss on ss.run_id = k.run_id and ss.step_slug = k.step_slug
+      join pgflow.runs r on r.run_id = k.run_id
+     where t.status = 'queued' and t.message_id = k.msg_id and ss.status = 'started' and r.status = 'started'
+     order by t.run_id, t.step_slug, t.task_index
+       for no key update of t skip locked
+  ),
+  claimed as (
+    update pgflow.step_tasks t
+       set status = 'started',
+           attempts_count = t.attempts_count + 1,
+           started_at = greatest(now(), t.queued_at),
+           last_worker_id = p_worker_id,
+           fence = t.fence + 1,
+           leased_until = p_leased_until
+      from free f
+     where t.run_id = f.run_id and t.step_slug = f.step_slug and t.task_index = f.task_index
+    returning t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id, t.input, t.fence, t.attempts_count
+  )
+  select c.flow_slug, c.run_id, c.step_slug, c.task_index, c.message_id,
+         case when s.step_type = 'single' then
+                (select i.input from pgflow._step_inputs i where i.run_id = c.run_id and i.step_slug = c.step_slug)
+              when c.input is not null then c.input
+              else pgflow._map_element(c.run_id, c.step_slug, c.task_index) end,
+         case when s.step_type = 'single' and s.deps_count = 0 then
+                (select r.input from pgflow.runs r where r.run_id = c.run_id) end,
+         c.fence, c.attempts_count, o.max_attempts, o.timeout, o.base_delay
+    from claimed c
+    join pgflow.steps s on s.flow_slug = c.flow_slug and s.step_slug = c.step_slug
+    join pgflow._task_options o on o.flow_slug = c.flow_slug and o.step_slug = c.step_slug
+   order by c.message_id
+$$;

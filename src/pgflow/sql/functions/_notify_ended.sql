@@ -1,0 +1,9 @@
+-- Wakes who waits for these runs: they have just ended. Locks nothing (NOTIFY itself locks at commit).
+create or replace function pgflow._notify_ended(p_run_ids uuid[])
+returns void
+language sql
+set search_path to ''
+as $$
+  select pg_notify('pgflow_run', r.run_id || ' ' || r.status)
+    from pgflow.runs r where r.run_id = any (p_run_ids)
+$$;

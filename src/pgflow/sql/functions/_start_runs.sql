@@ -1,0 +1,61 @@
+-- Starts runs of one flow whose inputs were checked; a key that has a run already gives that run.
+-- Set-based: one statement per kind of row, whatever the number of runs. Returns the ids in the order of inputs.
+-- Keys are inserted in sorted order, so that two callers with the same keys wait for each other in turn; what
+-- a key already had is read by a second statement. Locks nothing else: nobody knows the new runs yet.
+create or replace function pgflow._start_runs(
+  p_flow_slug text,
+  p_inputs jsonb[],
+  p_run_ids uuid[],
+  p_keys text[],
+  p_start_at timestamptz
+)
+returns uuid[]
+language plpgsql
+set search_path to ''
+as $$
+declare
+  v_ids uuid[] := array(
+    select coalesce(p_run_ids[i], gen_random_uuid()) from generate_subscripts(p_inputs, 1) as i order by i
+  );
+  v_made uuid[];
+begin
+  with made as (
+    insert into pgflow.runs (run_id, flow_slug, input, remaining_steps, idempotency_key, start_at)
+    select w.run_id, p_flow_slug, w.input, n.steps, w.key, p_start_at
+      from (select * from unnest(v_ids, p_inputs, p_keys) with ordinality as u(run_id, input, key, i)) w
+     cross join (select count(*) as steps from pgflow.steps s where s.flow_slug = p_flow_slug) n
+     order by w.key, w.i
+    on conflict (flow_slug, idempotency_key) where idempotency_key is not null do nothing
+    returning run_id
+  )
+  select array_agg(m.run_id order by m.run_id) into v_made from made m;
+
+  if p_keys is not null then
+    v_ids := array(
+      select coalesce(r.run_id, w.run_id)
+        from unnest(v_ids, p_keys) with ordinality as w(run_id, key, i)
+        left join pgflow.runs r on r.flow_slug = p_flow_slug and r.idempotency_key = w.key
+       order by w.i
+    );
+  end if;
+  if v_made is null then
+    return v_ids;
+  end if;
+
+  insert into pgflow.step_states (flow_slug, run_id, step_slug, remaining_deps, initial_tasks)
+  select p_flow_slug, r.run_id, s.step_slug, s.deps_count,
+         case when s.step_type = 'single' then 1
+              when s.deps_count = 0 then coalesce(s.initial_tasks, jsonb_array_length(r.input)) end
+    from unnest(v_made) as m(run_id)
+    join pgflow.runs r on r.run_id = m.run_id
+    join pgflow.steps s on s.flow_slug = p_flow_slug
+   order by r.run_id, s.step_index;
+  perform pgflow._emit_runs(v_made);
+  perform pgflow._advance(v_made, array(
+    select (m.run_id, s.step_slug)::pgflow.step_key
+      from unnest(v_made) as m(run_id)
+      join pgflow.steps s on s.flow_slug = p_flow_slug and s.deps_count = 0
+  ));
+  return v_ids;
+end
+$$;

@@ -1,0 +1,28 @@
+-- Starts the queued tasks of these messages for a worker of any kind; without a lease: their messages stay
+-- hidden for the whole timeout. Locks: tasks by run, step and index; then messages by msg_id.
+create or replace function pgflow.start_tasks(flow_slug text, msg_ids bigint[], worker_id uuid)
+returns setof pgflow.step_task_record
+language plpgsql
+set search_path to ''
+as $$
+#variable_conflict use_column
+declare
+  v_claimed pgflow.claimed_task[];
+begin
+  if coalesce(cardinality(msg_ids), 0) = 0 then
+    return;
+  end if;
+  v_claimed := array(
+    select c from pgflow._claim_tasks(
+      pgflow._task_keys(start_tasks.flow_slug, msg_ids), start_tasks.worker_id, null) c
+  );
+  perform pgflow.set_vt_batch(
+    start_tasks.flow_slug,
+    array(select c.msg_id from unnest(v_claimed) with ordinality as c order by c.ordinality),
+    array(select c.timeout + 2 from unnest(v_claimed) with ordinality as c order by c.ordinality)
+  );
+  return query
+    select c.flow_slug, c.run_id, c.step_slug, c.input, c.msg_id, c.task_index, c.flow_input
+      from unnest(v_claimed) as c;
+end
+$$;
