@@ -114,9 +114,7 @@ def get_run(run_id: UUID) -> Call[Run | None]:
     )
 
 
-def list_runs(
-    flow_slug: str | None, status: str | None, limit: int, before: datetime | None
-) -> Call[list[Run]]:
+def list_runs(flow_slug: str | None, status: str | None, limit: int, before: datetime | None) -> Call[list[Run]]:
     """-> the newest runs first, those that started before `before`, without step states."""
     conditions = {
         "r.flow_slug = %s": flow_slug,
@@ -126,7 +124,7 @@ def list_runs(
     given = {sql: value for sql, value in conditions.items() if value is not None}
     where = f"where {' and '.join(given)}" if given else ""
     return Call(
-        f"select {_RUN_COLUMNS} from pgflow.runs r {where} order by r.started_at desc, r.run_id limit %s",  # noqa: S608  # fixed texts only
+        f"select {_RUN_COLUMNS} from pgflow.runs r {where} order by r.started_at desc, r.run_id limit %s",
         (*given.values(), limit),
         lambda rows: [_run(row) for row in rows],
     )
@@ -144,9 +142,7 @@ def ended_runs(run_ids: Sequence[UUID]) -> Call[list[UUID]]:
 
 def load_inputs(run_ids: Sequence[UUID]) -> Call[dict[UUID, bytes]]:
     """-> the runs' inputs as JSON texts."""
-    return Call(
-        "select run_id, input from pgflow.runs where run_id = any(%s::uuid[])", (list(run_ids),), dict
-    )
+    return Call("select run_id, input from pgflow.runs where run_id = any(%s::uuid[])", (list(run_ids),), dict)
 
 
 def _run(row: tuple[Any, ...], **more: Any) -> Run:

@@ -118,9 +118,7 @@ class RunFailed(PgflowError):
         where = f" in step {step!r}" if step is not None else ""
         if task_index is not None:
             where += f" (task {task_index}, attempt {attempt})"
-        super().__init__(
-            f"run {run_id} of flow {flow_slug!r} failed{where}: {error or 'no reason was stored'}"
-        )
+        super().__init__(f"run {run_id} of flow {flow_slug!r} failed{where}: {error or 'no reason was stored'}")
 
 
 class RunTimeout(PgflowError, TimeoutError):

@@ -139,9 +139,7 @@ class Outcome:
         return cls(key, "completed", output=output)
 
     @classmethod
-    def failed(
-        cls, key: TaskKey, error: str, *, permanent: bool = False, retry_in: float | None = None
-    ) -> Self:
+    def failed(cls, key: TaskKey, error: str, *, permanent: bool = False, retry_in: float | None = None) -> Self:
         """The handler failed; without `retry_in` (seconds) the step's backoff decides."""
         return cls(key, "failed", error=error, permanent=permanent, retry_in=retry_in)
 

@@ -101,7 +101,9 @@ def prepare(database: AsyncDatabase | Database) -> None:
     if not done:
         raise SchemaError("the database has no pgflow schema yet: run `pgflow migrate`")
     if max(done) < newest:
-        raise SchemaError(f"the pgflow schema is at version {max(done)}, this code needs {newest}: run `pgflow migrate`")
+        raise SchemaError(
+            f"the pgflow schema is at version {max(done)}, this code needs {newest}: run `pgflow migrate`"
+        )
     _refuse_newer(done)
 
 
@@ -119,9 +121,7 @@ def _plan(connection: Connection) -> Iterator[tuple[str, str | Composed]]:
     yield from _upgrade(done, _applied_functions(connection), supabase=_has_supabase(connection))
 
 
-def _upgrade(
-    done: set[int], checksums: dict[str, str], *, supabase: bool
-) -> Iterator[tuple[str, str | Composed]]:
+def _upgrade(done: set[int], checksums: dict[str, str], *, supabase: bool) -> Iterator[tuple[str, str | Composed]]:
     if not done:
         yield "bookkeeping", _BOOKKEEPING
     for migration in _migrations():
@@ -259,10 +259,7 @@ def _functions(*, supabase: bool) -> list[Script]:
 
 
 def _read(folder: str) -> list[Script]:
-    found: list[Traversable] = [
-        f for f in (files("pgflow") / "sql" / folder).iterdir() if f.name.endswith(".sql")
-    ]
+    found: list[Traversable] = [f for f in (files("pgflow") / "sql" / folder).iterdir() if f.name.endswith(".sql")]
     return [
-        Script(f.name.removesuffix(".sql"), f.read_text(encoding="utf-8"))
-        for f in sorted(found, key=lambda f: f.name)
+        Script(f.name.removesuffix(".sql"), f.read_text(encoding="utf-8")) for f in sorted(found, key=lambda f: f.name)
     ]

@@ -105,9 +105,7 @@ class AsyncDatabase:
         async with await self.connect(self.settings.listen_dsn) as connection:
             with translated(self.dsn):
                 for channel in channels:
-                    await connection.execute(
-                        psycopg.sql.SQL("listen {}").format(psycopg.sql.Identifier(channel))
-                    )
+                    await connection.execute(psycopg.sql.SQL("listen {}").format(psycopg.sql.Identifier(channel)))
             yield connection
 
 

@@ -45,9 +45,7 @@ def _translate(error: psycopg.Error | PoolTimeout, dsn: str) -> Exception:
     text = _first_line(error)
     match error:
         case pg.InvalidSchemaName() | pg.UndefinedFunction() | pg.UndefinedTable() | pg.UndefinedColumn():
-            return SchemaError(
-                f"the database's pgflow schema is missing or old ({text}): run `pgflow migrate`"
-            )
+            return SchemaError(f"the database's pgflow schema is missing or old ({text}): run `pgflow migrate`")
         case pg.ForeignKeyViolation() if found := _FLOW_NOT_FOUND.search(str(error)):
             return FlowNotFound(found[1])
         case pg.UntranslatableCharacter() | pg.InvalidTextRepresentation() | pg.RaiseException():

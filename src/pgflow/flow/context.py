@@ -1,0 +1,50 @@
+"""What a handler may know of the task it works on."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any
+from uuid import UUID
+
+from pgflow.flow import codec
+
+_NO_RUN = UUID(int=0)
+_LOGGER = logging.getLogger("pgflow.handler")
+
+
+async def _no_input() -> bytes:
+    raise RuntimeError("this Context was made without a run; give it load_raw_input= to test load_input()")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """The task at hand; every field has a default, so that a unit test can call a handler with `Context()`.
+
+        async def send(mail: Mail, ctx: Context) -> None:
+            ctx.logger.info("attempt %s of %s", ctx.attempt, ctx.max_attempts)
+
+    `deadline` is when the step's timeout ends (UTC). `cancelled` is set when the task should stop: shutdown, timeout,
+    run cancelled or lease lost. `resources` is what the worker was given.
+    """
+
+    flow_slug: str = ""
+    run_id: UUID = _NO_RUN
+    step_slug: str = ""
+    task_index: int = 0
+    attempt: int = 1
+    max_attempts: int = 1
+    deadline: datetime | None = None
+    worker_id: UUID | None = None
+    logger: logging.Logger | logging.LoggerAdapter[logging.Logger] = _LOGGER
+    resources: Mapping[str, Any] = MappingProxyType({})
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    load_raw_input: Callable[[], Awaitable[bytes]] = _no_input
+
+    async def load_input(self, annotation: Any = Any) -> Any:
+        """The run's input, loaded once per run and worker, and converted to `annotation` if one is given."""
+        return codec.decode(await self.load_raw_input(), annotation)

@@ -1,0 +1,231 @@
+"""Flow: records decorated functions as steps, and says what it makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Generic, overload
+
+from typing_extensions import ParamSpec, TypeVar
+
+from pgflow.errors import InvalidInputError
+from pgflow.flow import codec, drawing, shape
+from pgflow.flow.plan import Plan, make_plan
+from pgflow.flow.step import SkipMode, Step, StepOptions, StepType
+
+In = TypeVar("In", default=Any)
+Out = TypeVar("Out", default=Any)
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Flow(Generic[In, Out]):
+    """A DAG of plain functions.
+
+        campaign = Flow("email_campaign", max_attempts=3, base_delay=5, timeout=60)
+
+        @campaign.step
+        def fetch_subscribers(flow_input: Request) -> list[Subscriber]: ...
+
+        @campaign.map(over=fetch_subscribers)
+        async def send_email(subscriber: Subscriber) -> Receipt: ...
+
+        @campaign.step
+        def track_results(send_email: list[Receipt]) -> dict: ...
+
+    A task is attempted `max_attempts` times (default 3), the n-th retry after `base_delay` · 2ⁿ seconds (default 5),
+    each attempt for at most `timeout` seconds (default 60). Decorators only record; `check()`, run at first use,
+    raises FlowDefinitionError with all that is wrong.
+    """
+
+    def __init__(
+        self,
+        slug: str,
+        *,
+        max_attempts: int | None = None,
+        base_delay: int | None = None,
+        timeout: int | None = None,
+    ) -> None:
+        _check_numbers(max_attempts=max_attempts, base_delay=base_delay, timeout=timeout)
+        self.slug = slug
+        self.max_attempts = max_attempts
+        self.base_delay = base_delay
+        self.timeout = timeout
+        self._recorded: list[Step[Any, Any]] = []
+        self._plan: Plan | None = None
+
+    @overload
+    def step(self, fn: Callable[P, Coroutine[Any, Any, T]], /) -> Step[P, T]: ...
+    @overload
+    def step(self, fn: Callable[P, T], /) -> Step[P, T]: ...
+    @overload
+    def step(
+        self,
+        *,
+        slug: str | None = None,
+        depends_on: Sequence[Step[Any, Any] | str] = (),
+        max_attempts: int | None = None,
+        base_delay: int | None = None,
+        timeout: int | None = None,
+        start_delay: int | None = None,
+        run_if: dict[str, Any] | None = None,
+        run_unless: dict[str, Any] | None = None,
+        when_unmet: SkipMode = "skip",
+        when_exhausted: SkipMode = "fail",
+    ) -> _StepDecorator: ...
+    def step(self, fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:  # type: ignore[misc]
+        """Records a function as a step with one task.
+
+            @flow.step
+            def rank(measure: list[Measured]) -> list[str]: ...
+
+        A parameter named like a step takes that step's output; `flow_input`, `ctx` and `deps` have their own meaning.
+        `run_if`/`run_unless` are JSON patterns for the run's input (root step) or `{step: output}`; a step that does
+        not meet them goes the way of `when_unmet`, one whose attempts are used up that of `when_exhausted`.
+        """
+        return self._record(fn, "single", options)
+
+    @overload
+    def map(self, fn: Callable[P, Coroutine[Any, Any, T]], /) -> Step[P, list[T]]: ...
+    @overload
+    def map(self, fn: Callable[P, T], /) -> Step[P, list[T]]: ...
+    @overload
+    def map(
+        self,
+        *,
+        over: Step[Any, Any] | str | None = None,
+        initial_tasks: int | None = None,
+        slug: str | None = None,
+        depends_on: Sequence[Step[Any, Any] | str] = (),
+        max_attempts: int | None = None,
+        base_delay: int | None = None,
+        timeout: int | None = None,
+        start_delay: int | None = None,
+        run_if: dict[str, Any] | None = None,
+        run_unless: dict[str, Any] | None = None,
+        when_unmet: SkipMode = "skip",
+        when_exhausted: SkipMode = "fail",
+    ) -> _MapDecorator: ...
+    def map(self, fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:  # type: ignore[misc]
+        """Records a function as a step with one task per element of a list.
+
+            @flow.map(over=list_files)
+            def measure(path: str) -> Measured: ...
+
+        The list is what the step `over` returns, or without it the run's input; the element is the first parameter.
+        `initial_tasks=N` without `over` makes N tasks whose element is their index; with `over` it is the expected
+        length, and another length fails the step.
+        """
+        return self._record(fn, "map", options)
+
+    def _record(self, fn: Callable[..., Any] | None, step_type: StepType, options: dict[str, Any]) -> Any:
+        slug = options.pop("slug", None)
+        over = options.pop("over", None)
+        depends_on = tuple(options.pop("depends_on", ()))
+        checked = StepOptions(**options)
+        _check_options(checked, step_type)
+
+        def decorate(fn: Callable[..., Any]) -> Step[Any, Any]:
+            if not callable(fn):
+                raise TypeError(f"@{self.slug}.{step_type} decorates functions, not {fn!r}")
+            name = slug or getattr(fn, "__name__", None) or type(fn).__name__
+            step: Step[Any, Any] = Step(self, fn, name, step_type, checked, depends_on, over)
+            self._recorded.append(step)
+            self._plan = None
+            return step
+
+        return decorate if fn is None else decorate(fn)
+
+    # -- what it makes of them
+
+    def check(self) -> None:
+        """Raises FlowDefinitionError if the flow is not well formed; its `faults` lists all that is wrong."""
+        _ = self.plan
+
+    @property
+    def plan(self) -> Plan:
+        """The checked flow; made at first use."""
+        if self._plan is None:
+            self._plan = make_plan(self.slug, self._recorded)
+        return self._plan
+
+    @property
+    def steps(self) -> Mapping[str, Step[Any, Any]]:
+        """The steps by slug, in topological order."""
+        return self.plan.steps
+
+    def shape(self) -> dict[str, Any]:
+        """The flow's shape: what the database compares and stores (sql-core.md, 3)."""
+        return shape.of(self)
+
+    def sql(self) -> str:
+        """The SQL statements that store this flow, for psql or a migration."""
+        return shape.sql(self)
+
+    def mermaid(self) -> str:
+        """The DAG as a Mermaid diagram."""
+        return drawing.mermaid(self.plan)
+
+    def __str__(self) -> str:
+        return drawing.text(self.slug, self.plan)
+
+    def __repr__(self) -> str:
+        return f"<Flow {self.slug!r} of {len(self._recorded)} steps>"
+
+    def encode_input(self, value: Any) -> bytes:
+        """A run's input as JSON text; raises InvalidInputError if it is none, or no list where one is needed."""
+        raw = codec.encode(value)
+        for step in self.steps.values():
+            takes_input = step.step_type == "map" and not step.dependencies and step.options.initial_tasks is None
+            if takes_input and not raw.startswith(b"["):
+                raise InvalidInputError(
+                    f"flow {self.slug!r} has a root map step {step.slug!r}: its input must be a list, "
+                    f"not {type(value).__name__}"
+                )
+        return raw
+
+
+class _StepDecorator:
+    """The type of `flow.step(…)`, for type checkers."""
+
+    @overload
+    def __call__(self, fn: Callable[P, Coroutine[Any, Any, T]], /) -> Step[P, T]: ...
+    @overload
+    def __call__(self, fn: Callable[P, T], /) -> Step[P, T]: ...
+    def __call__(self, fn: Any, /) -> Any:
+        raise NotImplementedError
+
+
+class _MapDecorator:
+    """The type of `flow.map(…)`, for type checkers."""
+
+    @overload
+    def __call__(self, fn: Callable[P, Coroutine[Any, Any, T]], /) -> Step[P, list[T]]: ...
+    @overload
+    def __call__(self, fn: Callable[P, T], /) -> Step[P, list[T]]: ...
+    def __call__(self, fn: Any, /) -> Any:
+        raise NotImplementedError
+
+
+def _check_numbers(**numbers: int | None) -> None:
+    for name, value in numbers.items():
+        least = 1 if name == "timeout" else 0
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+            raise ValueError(f"{name} must be a whole number of at least {least}, not {value!r}")
+
+
+def _check_options(options: StepOptions, step_type: StepType) -> None:
+    _check_numbers(
+        max_attempts=options.max_attempts,
+        base_delay=options.base_delay,
+        timeout=options.timeout,
+        start_delay=options.start_delay,
+        initial_tasks=options.initial_tasks,
+    )
+    if options.initial_tasks is not None and step_type != "map":
+        raise ValueError("initial_tasks is for maps")
+    for name, pattern in (("run_if", options.run_if), ("run_unless", options.run_unless)):
+        if pattern is not None and not isinstance(pattern, dict):
+            raise ValueError(f"{name} must be a dict (a JSON object to be contained), not {pattern!r}")
+    for name, mode in (("when_unmet", options.when_unmet), ("when_exhausted", options.when_exhausted)):
+        if mode not in ("fail", "skip", "skip-cascade"):
+            raise ValueError(f"{name} must be 'fail', 'skip' or 'skip-cascade', not {mode!r}")

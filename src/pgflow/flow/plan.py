@@ -1,0 +1,167 @@
+"""A flow, checked: its order, edges and bindings; or all that is wrong with it, at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
+
+from pgflow.errors import FlowDefinitionError
+from pgflow.flow import json_types
+from pgflow.flow.binding import Binding, Parameter, Signature, read_signature
+from pgflow.flow.graph import find_cycle, topological_order
+from pgflow.flow.slugs import did_you_mean, slug_fault
+from pgflow.flow.step import Step
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What can be said of a flow that is well formed; steps are in topological order."""
+
+    steps: Mapping[str, Step[Any, Any]]
+    dependencies: Mapping[str, tuple[str, ...]]
+    bindings: Mapping[str, Binding]
+
+
+def make_plan(flow_slug: str, steps: Sequence[Step[Any, Any]]) -> Plan:
+    """Checks a flow; raises FlowDefinitionError that lists every fault, with file and line."""
+    faults = [fault for fault in [slug_fault(flow_slug, "flow")] if fault]
+    if not steps:
+        faults.append("it has no steps: decorate functions with @flow.step or @flow.map")
+    by_slug: dict[str, Step[Any, Any]] = {}
+    for step in steps:
+        if step.slug in by_slug:
+            faults.append(_at(step, f"a step of this slug is defined at {by_slug[step.slug].location} already"))
+        by_slug.setdefault(step.slug, step)
+        if fault := slug_fault(step.slug, "step"):
+            faults.append(_at(step, fault))
+
+    signatures = {slug: read_signature(step) for slug, step in by_slug.items()}
+    dependencies: dict[str, tuple[str, ...]] = {}
+    for slug, step in by_slug.items():
+        faults += (_at(step, fault) for fault in signatures[slug].faults)
+        found, edge_faults = _dependencies(step, signatures[slug], by_slug)
+        dependencies[slug] = found
+        faults += (_at(step, fault) for fault in edge_faults)
+    if cycle := find_cycle(dependencies):
+        faults.append(_at(by_slug[cycle[0]], f"the steps wait for each other: {' → '.join(cycle)}"))
+    for step in by_slug.values():
+        faults += (_at(step, fault) for fault in _edge_faults(step, signatures, dependencies, by_slug))
+    if faults:
+        raise FlowDefinitionError(flow_slug, faults)
+
+    order = topological_order(dependencies)
+    return Plan(
+        steps={slug: by_slug[slug] for slug in order},
+        dependencies=dependencies,
+        bindings={
+            slug: Binding(by_slug[slug].step_type, signatures[slug].parameters, signatures[slug].returns)
+            for slug in order
+        },
+    )
+
+
+def _at(step: Step[Any, Any], fault: str) -> str:
+    return f"{step.location}: step {step.slug!r}: {fault}"
+
+
+# ---------------------------------------------------------------------------------------- edges
+
+
+def _dependencies(
+    step: Step[Any, Any], signature: Signature, known: Mapping[str, Step[Any, Any]]
+) -> tuple[tuple[str, ...], list[str]]:
+    """The steps that this one waits for, in the order of its signature; and what is wrong with their names."""
+    found: dict[str, None] = {}
+    faults = []
+    named: list[tuple[str, Step[Any, Any] | str]] = [("over", step.over)] if step.over is not None else []
+    named += [(f"parameter {p.name!r}", p.source) for p in signature.parameters if p.source is not None]
+    named += [("depends_on", dep) for dep in step.depends_on]
+    for where, target in named:
+        slug = target.slug if isinstance(target, Step) else target
+        if known.get(slug) is None or (isinstance(target, Step) and known[slug] is not target):
+            others = [s for s in known if s != step.slug]
+            faults.append(f"{where} names no step of this flow: {slug!r}{did_you_mean(slug, others)}")
+        else:
+            found[slug] = None
+    element = next((p for p in signature.parameters if p.role == "element"), None)
+    if element is not None and element.name in known:
+        faults.append(
+            f"parameter {element.name!r} is the element, but bears the name of a step: rename it, or write "
+            f"@flow.map(over={element.name}) for a map over that step's list"
+        )
+    if step.step_type == "map" and len(found) > 1:
+        faults.append(
+            f'Map step "{step.slug}" can have at most one dependency, but {len(found)} were provided: '
+            + ", ".join(found)
+        )
+    return tuple(found), faults
+
+
+def _edge_faults(
+    step: Step[Any, Any],
+    signatures: Mapping[str, Signature],
+    dependencies: Mapping[str, tuple[str, ...]],
+    steps: Mapping[str, Step[Any, Any]],
+) -> Iterator[str]:
+    """What is wrong between a step and those it takes its values from."""
+    signature = signatures[step.slug]
+    for name, annotation in [("the result", signature.returns)] + [
+        (f"parameter {p.name!r}", p.annotation) for p in signature.parameters if p.role not in ("ctx", "deps")
+    ]:
+        if fault := _unconvertible(annotation):
+            yield f"{name}: {fault}"
+            return
+    for parameter in signature.parameters:
+        source = steps.get(parameter.source) if parameter.source else None
+        if source is not None:
+            yield from _output_faults(parameter, source, signatures[source.slug])
+    if step.step_type == "map" and len(dependencies[step.slug]) == 1:
+        source = steps[dependencies[step.slug][0]]
+        yield from _element_faults(signature, source, signatures[source.slug])
+
+
+def _unconvertible(annotation: Any) -> str | None:
+    try:
+        json_types.of(annotation)
+    except (PydanticSchemaGenerationError, PydanticUserError) as error:
+        return f"{json_types.name(annotation)} cannot come from or go to JSON ({str(error).splitlines()[0]})"
+    return None
+
+
+def _output_faults(parameter: Parameter, source: Step[Any, Any], producer: Signature) -> Iterator[str]:
+    if source.options.may_be_skipped_alone and not parameter.has_default:
+        yield (
+            f"parameter {parameter.name!r} needs a default: step {source.slug!r} may be skipped "
+            "(or let this step be skipped with it: 'skip-cascade')"
+        )
+    given = json_types.of(producer.returns, produced=True)
+    if source.step_type == "map":
+        given = json_types.ARRAY
+    if not json_types.overlap(given, json_types.of(parameter.annotation)):
+        returned = json_types.name(producer.returns)
+        returned = f"list[{returned}]" if source.step_type == "map" else returned
+        yield (
+            f"parameter '{parameter.name}: {json_types.name(parameter.annotation)}' cannot take what step "
+            f"{source.slug!r} returns ({returned})"
+        )
+
+
+def _element_faults(signature: Signature, source: Step[Any, Any], producer: Signature) -> Iterator[str]:
+    returned = json_types.name(producer.returns)
+    if source.step_type == "map":
+        items = json_types.of(producer.returns, produced=True)
+        returned = f"list[{returned}]"
+    else:
+        if not json_types.overlap(json_types.of(producer.returns, produced=True), json_types.ARRAY):
+            yield f"it maps over step {source.slug!r}, which returns no list ({returned})"
+            return
+        items = json_types.items_of(producer.returns)
+    element = next((p for p in signature.parameters if p.role == "element"), None)
+    if element is not None and not json_types.overlap(items, json_types.of(element.annotation)):
+        yield (
+            f"parameter '{element.name}: {json_types.name(element.annotation)}' cannot take the elements of step "
+            f"{source.slug!r} ({returned})"
+        )

@@ -1,0 +1,130 @@
+"""A step: a handler function, its options, and the marker that names it as a dependency."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias
+
+from typing_extensions import ParamSpec, TypeVar
+
+if TYPE_CHECKING:
+    from pgflow.flow.binding import Binding
+    from pgflow.flow.flow import Flow
+
+P = ParamSpec("P", default=...)
+T = TypeVar("T", default=Any)
+D = TypeVar("D")
+
+StepType: TypeAlias = Literal["single", "map"]
+SkipMode: TypeAlias = Literal["fail", "skip", "skip-cascade"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepOptions:
+    """What can be set per step; None inherits from the flow (or means none). Times are seconds."""
+
+    max_attempts: int | None = None
+    base_delay: int | None = None
+    timeout: int | None = None
+    start_delay: int | None = None
+    run_if: dict[str, Any] | None = None
+    run_unless: dict[str, Any] | None = None
+    when_unmet: SkipMode = "skip"
+    when_exhausted: SkipMode = "fail"
+    initial_tasks: int | None = None
+
+    @property
+    def may_be_skipped_alone(self) -> bool:
+        """Whether what depends on the step may one day run without its output."""
+        conditional = self.run_if is not None or self.run_unless is not None
+        return (conditional and self.when_unmet == "skip") or self.when_exhausted == "skip"
+
+
+class Step(Generic[P, T]):
+    """A handler within a flow, as `@flow.step` and `@flow.map` return it; calling it just calls the handler.
+
+    `T` is what the step gives to those that depend on it: for a map, the list of its handler's results.
+    """
+
+    def __init__(
+        self,
+        flow: Flow[Any, Any],
+        fn: Callable[..., Any],
+        slug: str,
+        step_type: StepType,
+        options: StepOptions,
+        depends_on: tuple[Step[Any, Any] | str, ...] = (),
+        over: Step[Any, Any] | str | None = None,
+    ) -> None:
+        functools.update_wrapper(self, fn)
+        self.flow = flow
+        self.fn = fn
+        self.slug = slug
+        self.step_type: StepType = step_type
+        self.options = options
+        self.depends_on = depends_on
+        self.over = over
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+        return self.fn(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<{self.step_type} step {self.flow.slug}.{self.slug}>"
+
+    @property
+    def is_async(self) -> bool:
+        """Whether the handler runs on the event loop."""
+        fn = self.fn
+        while isinstance(fn, functools.partial):
+            fn = fn.func
+        return asyncio.iscoroutinefunction(fn) or asyncio.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
+
+    @property
+    def location(self) -> str:
+        """`file.py:12`, for messages; empty where Python does not know."""
+        code = getattr(inspect.unwrap(self.fn), "__code__", None)
+        if code is None:
+            return ""
+        path = Path(code.co_filename)
+        with suppress(ValueError):
+            path = path.relative_to(Path.cwd())
+        return f"{path}:{code.co_firstlineno}"
+
+    @property
+    def dependencies(self) -> tuple[str, ...]:
+        """The slugs of the steps that this one waits for, as its signature and options name them."""
+        return self.flow.plan.dependencies[self.slug]
+
+    @property
+    def binding(self) -> Binding:
+        """How a claimed task becomes the handler's arguments, and its result the task's output."""
+        return self.flow.plan.bindings[self.slug]
+
+
+@dataclass(frozen=True, slots=True)
+class Needed:
+    """The default value that `needs` leaves on a parameter."""
+
+    step: Step[Any, Any]
+    default: Any
+
+    MISSING = inspect.Parameter.empty
+
+
+def needs(step: Step[Any, D], *, default: Any = inspect.Parameter.empty) -> D:
+    """Names a dependency by the step itself, under any parameter name and typed.
+
+        @flow.step
+        def rank(pages: list[Page] = needs(scrape)) -> list[str]: ...
+
+    `default` is what the parameter gets when that step was skipped.
+    """
+    if not isinstance(step, Step):
+        raise TypeError(f"needs() takes a step (a function decorated by @flow.step or @flow.map), not {step!r}")
+    return Needed(step, default)  # type: ignore[return-value]  # the worker puts the output in its place
