@@ -7,7 +7,6 @@ import threading
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -41,7 +40,7 @@ class Context:
     deadline: datetime | None = None
     worker_id: UUID | None = None
     logger: logging.Logger | logging.LoggerAdapter[logging.Logger] = _LOGGER
-    resources: Mapping[str, Any] = MappingProxyType({})
+    resources: Mapping[str, Any] = field(default_factory=dict)
     cancelled: threading.Event = field(default_factory=threading.Event)
     load_raw_input: Callable[[], Awaitable[bytes]] = _no_input
 

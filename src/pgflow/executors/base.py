@@ -1,0 +1,32 @@
+"""What the runner asks of an executor."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a handler ended: with a value, or with what it raised.
+
+    A value and not an exception, since asyncio lets some exceptions through to the loop (SystemExit,
+    KeyboardInterrupt) and cannot carry others at all (StopIteration).
+    """
+
+    value: Any = None
+    error: BaseException | None = None
+
+
+class Executor(Protocol):
+    """Runs handlers somewhere; `submit` returns at once."""
+
+    def submit(self, fn: Callable[..., Any], arguments: dict[str, Any]) -> asyncio.Future[Result]:
+        """A future of the handler's Result; cancelling it stops the handler where that is possible."""
+        ...
+
+    def close(self) -> None:
+        """Takes nothing new; does not wait for handlers that still run."""
+        ...

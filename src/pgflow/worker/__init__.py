@@ -1,0 +1,5 @@
+"""Workers: they take tasks from the flows' queues, run the handlers, and settle what came of it."""
+
+from pgflow.worker.worker import Worker
+
+__all__ = ["Worker"]

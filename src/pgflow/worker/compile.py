@@ -1,0 +1,24 @@
+"""Makes sure that a flow in the database is the one in the code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pgflow import calls
+from pgflow.db import AsyncDatabase
+from pgflow.errors import FlowMismatch
+from pgflow.flow import Flow
+
+
+async def compile_flow(database: AsyncDatabase, flow: Flow[Any, Any], *, replace_idle: bool) -> None:
+    """Stores the flow if it is missing. One that differs is replaced if `replace_idle` and no run of it is unfinished.
+
+    Raises FlowMismatch, with the differences, where it may not be replaced.
+    """
+    status, differences = await database.run(calls.ensure_flow_compiled(flow.slug, flow.shape()))
+    if status != "mismatch":
+        return
+    if replace_idle and not await database.run(calls.unfinished_runs(flow.slug)):
+        await database.run(calls.ensure_flow_compiled(flow.slug, flow.shape(), allow_data_loss=True))
+        return
+    raise FlowMismatch(flow.slug, differences)

@@ -1,0 +1,115 @@
+"""Collects outcomes and settles them in batches, by size or delay; at once when nothing else is running."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from pgflow.db import is_transient
+from pgflow.records import Outcome, TaskKey, Verdict
+from pgflow.worker.backoff import Backoff
+from pgflow.worker.runner import error_text
+from pgflow.worker.service import Service
+
+logger = logging.getLogger("pgflow.worker")
+
+_MOST_OUTCOMES = 500
+_MOST_BYTES = 8 * 1024 * 1024
+#: Seconds that the first outcome of a batch waits for company, while other handlers run.
+_DELAY = 0.005
+
+
+class Completer(Service):
+    """Never loses an outcome: what the database does not take now is kept and sent again.
+
+    `settle` sends a batch and returns its verdicts, `is_busy` says whether more outcomes may come soon, `on_settled`
+    is told of every task that is done with.
+    """
+
+    activity = "settling results"
+
+    def __init__(
+        self,
+        settle: Callable[[list[Outcome]], Awaitable[list[Verdict]]],
+        is_busy: Callable[[], bool],
+        on_settled: Callable[[TaskKey], None],
+    ) -> None:
+        super().__init__()
+        self._settle = settle
+        self._is_busy = is_busy
+        self._on_settled = on_settled
+        self._pending: deque[Outcome] = deque()
+        self._retrying = Backoff(self.activity)
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    def add(self, outcome: Outcome) -> None:
+        self._pending.append(outcome)
+        self._empty.clear()
+        self.wake()
+
+    async def flush(self) -> None:
+        """Waits until everything added so far is settled."""
+        await self._empty.wait()
+
+    async def run_once(self) -> float | None:
+        if not self._pending:
+            self._empty.set()
+            return None
+        if self._is_busy() and len(self._pending) < _MOST_OUTCOMES:
+            await asyncio.sleep(_DELAY)
+        batch = self._next_batch()
+        await self._settle_all(batch)
+        return 0
+
+    def _next_batch(self) -> list[Outcome]:
+        batch: list[Outcome] = []
+        size = 0
+        while self._pending and len(batch) < _MOST_OUTCOMES:
+            size += len(self._pending[0].output or b"")
+            if batch and size > _MOST_BYTES:
+                break
+            batch.append(self._pending.popleft())
+        return batch
+
+    async def _settle_all(self, batch: list[Outcome]) -> None:
+        """Settles a batch; one that the database refuses is halved until the guilty outcome stands alone."""
+        try:
+            verdicts = await self._persist(batch)
+        except Exception as error:
+            if len(batch) > 1:
+                middle = len(batch) // 2
+                await self._settle_all(batch[:middle])
+                await self._settle_all(batch[middle:])
+            else:
+                await self._condemn(batch[0], error)
+            return
+        for outcome, verdict in zip(batch, verdicts, strict=True):
+            if verdict in ("stale", "gone"):
+                logger.debug("result of %s refused: %s", outcome.key, verdict)
+            self._on_settled(outcome.key)
+
+    async def _persist(self, batch: list[Outcome]) -> list[Verdict]:
+        """Sends a batch until it was answered; raises what no other try can mend."""
+        while True:
+            try:
+                verdicts = await self._settle(batch)
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                await asyncio.sleep(self._retrying.failed(error))
+            else:
+                self._retrying.succeeded()
+                return verdicts
+
+    async def _condemn(self, outcome: Outcome, error: Exception) -> None:
+        """The database cannot store this outcome: its task fails for good, with the database's words."""
+        logger.error("result of %s cannot be stored: %s", outcome.key, error)
+        failed = Outcome.failed(outcome.key, f"the result cannot be stored: {error_text(error)}", permanent=True)
+        try:
+            await self._persist([failed])
+        except Exception:
+            logger.exception("failure of %s cannot be stored either; its lease will lapse", outcome.key)
+        self._on_settled(outcome.key)

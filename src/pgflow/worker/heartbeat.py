@@ -1,0 +1,68 @@
+"""Keeps the worker's tasks its own: in a thread and on a connection of its own, so that a blocked event loop or a
+busy pool does not cost a lease."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from uuid import UUID
+
+from pgflow import calls
+from pgflow.config import load
+from pgflow.db import Database
+from pgflow.records import TaskKey
+from pgflow.worker.backoff import Backoff
+from pgflow.worker.held import Held
+
+
+class Heartbeat:
+    """Beats every third of a lease, and extends the leases that are older than half of one: any other is still good
+    at the next beat. `on_lost` is told, on the loop, of tasks that are no longer the worker's."""
+
+    def __init__(
+        self, dsn: str, worker_id: UUID, lease: int, held: Held, on_lost: Callable[[list[TaskKey]], None]
+    ) -> None:
+        self._dsn = dsn
+        self._worker_id = worker_id
+        self._lease = lease
+        self._held = held
+        self._on_lost = on_lost
+        self._backoff = Backoff("the heartbeat")
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._beat, args=(loop,), name="pgflow-heartbeat", daemon=True)
+        self._thread.start()
+
+    async def stop(self) -> None:
+        self._stopped.set()
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join, 5)
+
+    def _beat(self, loop: asyncio.AbstractEventLoop) -> None:
+        while not self._stopped.is_set():
+            pause = self._lease / 3
+            try:
+                with Database(load(dsn=self._dsn), max_size=1) as database:
+                    while not self._stopped.wait(pause):
+                        self._beat_once(database, loop)
+                        self._backoff.succeeded()
+            except Exception as error:
+                # not longer than until the next beat is due: the leases run on
+                self._stopped.wait(min(self._backoff.failed(error), pause))
+
+    def _beat_once(self, database: Database, loop: asyncio.AbstractEventLoop) -> None:
+        now = time.monotonic()
+        due = self._held.due(self._lease / 2)
+        lost: list[TaskKey] = database.run(
+            calls.extend_leases(self._worker_id, [h.task.key for h in due], lease=self._lease)
+        )
+        for holding in due:
+            if holding.task.key not in lost:
+                holding.leased_at = now
+        if lost:
+            loop.call_soon_threadsafe(self._on_lost, lost)

@@ -1,0 +1,79 @@
+"""The tasks a worker holds: claimed, and their outcome not settled yet."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from pgflow.records import Outcome, Task, TaskKey
+
+
+@dataclass(slots=True)
+class Holding:
+    """A claimed task in this worker's hands."""
+
+    task: Task
+    leased_at: float = field(default_factory=time.monotonic)
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    job: asyncio.Task[Outcome] | None = None
+    lost: bool = False
+
+
+class Held:
+    """All holdings; how many more tasks may be fetched follows from them. `on_change` is called when one is free.
+
+    A handler that overran its timeout and cannot be stopped (a thread) lingers: its task is settled, but it goes on
+    taking up room until it ends.
+    """
+
+    def __init__(self, concurrency: int, on_change: Callable[[], None]) -> None:
+        self._concurrency = concurrency
+        self._on_change = on_change
+        self._holdings: dict[TaskKey, Holding] = {}
+        self._lingering = 0
+        self.working = 0
+
+    @property
+    def free(self) -> int:
+        return self._concurrency - len(self._holdings) - self._lingering
+
+    def __len__(self) -> int:
+        return len(self._holdings)
+
+    def __iter__(self) -> Iterator[Holding]:
+        return iter(list(self._holdings.values()))
+
+    def add(self, task: Task) -> Holding:
+        holding = self._holdings[task.key] = Holding(task)
+        return holding
+
+    def drop(self, key: TaskKey) -> None:
+        self._holdings.pop(key, None)
+        self._on_change()
+
+    def linger(self, future: asyncio.Future[Any]) -> None:
+        self._lingering += 1
+        future.add_done_callback(self._lingered)
+
+    def _lingered(self, _: object) -> None:
+        self._lingering -= 1
+        self._on_change()
+
+    def due(self, older_than: float) -> list[Holding]:
+        """Those whose lease was given longer ago than so many seconds; safe to call from another thread."""
+        limit = time.monotonic() - older_than
+        return [h for h in self._holdings.copy().values() if h.leased_at < limit]
+
+    def lose(self, keys: Iterable[TaskKey]) -> None:
+        """These are somebody else's now, or nobody's: their handlers are told and cancelled, their results dropped."""
+        for key in keys:
+            holding = self._holdings.get(key)
+            if holding is not None and not holding.lost:
+                holding.lost = True
+                holding.cancelled.set()
+                if holding.job is not None:
+                    holding.job.cancel()

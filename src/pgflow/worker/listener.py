@@ -1,0 +1,74 @@
+"""Hears of new work through LISTEN, so that the fetcher need not poll often."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Collection
+
+from psycopg import AsyncConnection
+
+from pgflow.db import AsyncDatabase
+from pgflow.worker.service import Service
+
+logger = logging.getLogger("pgflow.worker")
+
+CHANNEL = "pgflow_work"
+#: Seconds between two proofs that notifications arrive, and how long one may take.
+_PROOF_INTERVAL = 60.0
+_PROOF_TIMEOUT = 5.0
+
+
+class Listener(Service):
+    """Calls `wake` when one of these flows has work; also after a reconnect, since something may have been missed.
+
+    It notifies itself now and then: a pooler may accept LISTEN and stay silent. Then the fetcher's polling has to do,
+    which is said once.
+    """
+
+    activity = "listening for work"
+
+    def __init__(self, database: AsyncDatabase, flow_slugs: Collection[str], wake: Callable[[], None]) -> None:
+        super().__init__()
+        self._database = database
+        self._flow_slugs = frozenset(flow_slugs)
+        self._wake = wake
+        self.hears = asyncio.Event()
+
+    async def run_once(self) -> float | None:
+        async with self._database.listen(CHANNEL) as connection:
+            self._wake()
+            while not self._stopping:
+                await self._prove(connection)
+                self._backoff.succeeded()
+                await self._hear(connection, _PROOF_INTERVAL)
+        return 0
+
+    async def stop(self) -> None:
+        self._stopping = True
+        if self._task is not None:
+            self._task.cancel()  # it only ever waits
+        await super().stop()
+
+    async def _prove(self, connection: AsyncConnection) -> None:
+        """Sends itself a notification and waits for it."""
+        token = f"proof {id(self)} {time.monotonic_ns()}"
+        await connection.execute("select pg_notify(%s, %s)", (CHANNEL, token))
+        heard = await self._hear(connection, _PROOF_TIMEOUT, until=token)
+        if heard and not self.hears.is_set():
+            self.hears.set()
+        elif not heard:
+            self.hears.clear()
+            raise ConnectionError(
+                "notifications do not arrive (a pooler in transaction mode?); polling instead: "
+                "set PGFLOW_LISTEN_URL to a direct address"
+            )
+
+    async def _hear(self, connection: AsyncConnection, seconds: float, *, until: str | None = None) -> bool:
+        async for notification in connection.notifies(timeout=seconds):
+            if notification.payload in self._flow_slugs:
+                self._wake()
+            elif notification.payload == until:
+                return True
+        return False

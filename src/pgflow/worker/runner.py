@@ -1,0 +1,163 @@
+"""From a claimed task to its outcome: bind, run, encode. Nothing a handler does gets past here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from pgflow.errors import InvalidInputError, Permanent, RetryAfter
+from pgflow.executors import Executor, LoopExecutor, Result, ThreadExecutor
+from pgflow.flow import Context, Flow, Step
+from pgflow.records import Outcome, Task
+from pgflow.worker.held import Held, Holding
+from pgflow.worker.inputs import Inputs
+
+logger = logging.getLogger("pgflow.worker")
+
+#: Characters of an error_message that are stored; the log has it whole.
+LONGEST_ERROR = 4096
+#: Seconds that a cancelled async handler gets for its clean-up.
+CANCEL_GRACE = 2.0
+
+
+class HandlerTimeout(Exception):
+    """The handler did not end within its step's timeout."""
+
+
+class Runner:
+    """Runs handlers of these flows.
+
+    outcome = await runner.run(holding)
+    """
+
+    def __init__(
+        self,
+        flows: Mapping[str, Flow[Any, Any]],
+        inputs: Inputs,
+        held: Held,
+        worker_id: UUID,
+        resources: Mapping[str, Any],
+    ) -> None:
+        self._flows = flows
+        self._inputs = inputs
+        self._held = held
+        self._worker_id = worker_id
+        self._resources = resources
+        self._loop: Executor = LoopExecutor()
+        self._threads: Executor = ThreadExecutor()
+
+    def close(self) -> None:
+        self._threads.close()
+
+    async def run(self, holding: Holding) -> Outcome:
+        """Never raises but CancelledError: then the handler was cancelled, and nobody waits for its outcome."""
+        task = holding.task
+        flow = self._flows.get(task.flow_slug)
+        step = flow.steps.get(task.step_slug) if flow else None
+        if step is None:
+            return Outcome.failed(
+                task.key,
+                f"this worker's code has no step {task.step_slug!r} in flow {task.flow_slug!r}",
+                permanent=True,
+            )
+        try:
+            return Outcome.completed(task.key, await self._handle(step, holding))
+        except Exception as error:
+            return failure(task, error)
+
+    async def _handle(self, step: Step[Any, Any], holding: Holding) -> bytes:
+        task = holding.task
+        flow_input = task.flow_input
+        if flow_input is None and step.binding.needs_flow_input:
+            flow_input = await self._inputs.load(task.run_id)
+        arguments = step.binding.arguments(task.input, flow_input, self._context(holding))
+        result = await self._call(step, arguments, holding)
+        if result.error is not None:
+            raise _HandlerRaised(result.error)
+        return step.binding.encode(result.value)
+
+    async def _call(self, step: Step[Any, Any], arguments: dict[str, Any], holding: Holding) -> Result:
+        executor = self._loop if step.is_async else self._threads
+        future = executor.submit(step.fn, arguments)
+        try:
+            done, _ = await asyncio.wait({future}, timeout=holding.task.timeout)
+        except asyncio.CancelledError:
+            await self._abandon(future, holding)
+            raise
+        if not done:
+            await self._abandon(future, holding)
+            raise HandlerTimeout(f"the handler did not end within its timeout of {holding.task.timeout} s")
+        return future.result()
+
+    async def _abandon(self, future: asyncio.Future[Result], holding: Holding) -> None:
+        """Tells the handler, stops it if it can be stopped, and lets it linger if not."""
+        holding.cancelled.set()
+        if isinstance(future, asyncio.Task):
+            future.cancel()
+            await asyncio.wait({future}, timeout=CANCEL_GRACE)
+        if not future.done():
+            self._held.linger(future)
+
+    def _context(self, holding: Holding) -> Context:
+        task = holding.task
+        details = {"flow": task.flow_slug, "run": task.run_id, "step": task.step_slug, "task": task.task_index}
+        return Context(
+            flow_slug=task.flow_slug,
+            run_id=task.run_id,
+            step_slug=task.step_slug,
+            task_index=task.task_index,
+            attempt=task.attempt,
+            max_attempts=task.max_attempts,
+            deadline=datetime.now(UTC) + timedelta(seconds=task.timeout),
+            worker_id=self._worker_id,
+            logger=logging.LoggerAdapter(logging.getLogger("pgflow.handler"), details),
+            resources=self._resources,
+            cancelled=holding.cancelled,
+            load_raw_input=self._input_loader(task),
+        )
+
+    def _input_loader(self, task: Task) -> Callable[[], Any]:
+        async def load() -> bytes:
+            return task.flow_input if task.flow_input is not None else await self._inputs.load(task.run_id)
+
+        return load
+
+
+class _HandlerRaised(Exception):
+    """What a handler raised, whatever it was, as an Exception."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+
+
+def failure(task: Task, error: Exception) -> Outcome:
+    """The outcome of a task whose handler, or whose values, went wrong; the traceback goes to the log."""
+    if isinstance(error, InvalidInputError):
+        logger.warning("%s: %s", task, error)
+        return Outcome.failed(task.key, error_text(error), permanent=True)
+    cause = error.error if isinstance(error, _HandlerRaised) else error
+    logger.warning(
+        "%s failed, attempt %s of %s: %s", task, task.attempt, task.max_attempts, error_text(cause), exc_info=cause
+    )
+    return Outcome.failed(
+        task.key,
+        error_text(cause),
+        permanent=isinstance(cause, Permanent),
+        retry_in=cause.seconds if isinstance(cause, RetryAfter) else None,
+    )
+
+
+def error_text(error: BaseException) -> str:
+    """`TypeName: message`, fit to be stored: at most LONGEST_ERROR characters, without those PostgreSQL refuses."""
+    try:
+        message = str(error)
+    except Exception:
+        message = "(its message cannot be printed)"
+    text = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    text = text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
+    return text if len(text) <= LONGEST_ERROR else text[: LONGEST_ERROR - 1] + "…"

@@ -1,0 +1,201 @@
+"""The worker: builds the parts, joins them, starts and stops them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+from uuid import uuid4
+
+from pgflow import calls, schema
+from pgflow.config import Settings, load
+from pgflow.db import AsyncDatabase
+from pgflow.flow import Flow
+from pgflow.records import Outcome, Polled, Task, Verdict
+from pgflow.worker.compile import compile_flow
+from pgflow.worker.completer import Completer
+from pgflow.worker.fetcher import Fetcher
+from pgflow.worker.heartbeat import Heartbeat
+from pgflow.worker.held import Held, Holding
+from pgflow.worker.inputs import Inputs
+from pgflow.worker.listener import Listener
+from pgflow.worker.maintenance import Maintenance
+from pgflow.worker.runner import Runner
+
+logger = logging.getLogger("pgflow.worker")
+
+#: Seconds that the last results get to reach the database once all handlers have ended.
+_FLUSH_SECONDS = 2.0
+
+
+class Worker:
+    """Works on the tasks of some flows, in this process, `concurrency` at a time.
+
+        Worker([campaign], concurrency=50).run()
+
+    Inside a running event loop use it as a context manager; it works until the block ends. Arguments left out come
+    from the environment (see `pgflow.config.Settings`). Raises FlowDefinitionError and ValueError before any I/O;
+    when started DatabaseUnreachable, SchemaError, and FlowMismatch for a flow that is another one in the database.
+    """
+
+    def __init__(
+        self,
+        flows: Sequence[Flow[Any, Any]],
+        *,
+        dsn: str | None = None,
+        concurrency: int | None = None,
+        lease: int | None = None,
+        grace: float | None = None,
+        poll_interval: float | None = None,
+    ) -> None:
+        if not flows:
+            raise ValueError("a worker needs at least one flow")
+        self._flows: dict[str, Flow[Any, Any]] = {}
+        for flow in flows:
+            flow.check()
+            if self._flows.setdefault(flow.slug, flow) is not flow:
+                raise ValueError(f"two different flows have the slug {flow.slug!r}")
+        self.settings: Settings = load(
+            dsn=dsn, concurrency=concurrency, lease=lease, grace=grace, poll_interval=poll_interval
+        )
+        self.worker_id = uuid4()
+        self._stop_asked: asyncio.Event | None = None
+
+    # -- life
+
+    def run(self) -> int:
+        """Works until SIGINT or SIGTERM, then finishes what runs (see `stop`); returns the exit status, 0.
+
+        A second signal exits at once, with status 130.
+        """
+        return asyncio.run(self._run())
+
+    async def _run(self) -> int:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._on_signal, number)
+        async with self:
+            logger.info("worker %s serves %s", self.worker_id, ", ".join(self._flows))
+            await self.stopped()
+        return 0
+
+    def _on_signal(self, number: int) -> None:
+        if self._stop_asked is None or self._stop_asked.is_set():
+            sys.stderr.write("pgflow: second signal, exiting at once\n")
+            os._exit(130)
+        logger.warning(
+            "%s: finishing what runs, for up to %g s (again: exit at once)",
+            signal.Signals(number).name, self.settings.grace,
+        )  # fmt: skip
+        self.stop()
+
+    def stop(self) -> None:
+        """Asks the worker to stop: no new tasks; those running get `grace` seconds, then are handed back."""
+        if self._stop_asked is not None:
+            self._stop_asked.set()
+
+    async def stopped(self) -> None:
+        """Waits until somebody asked the worker to stop."""
+        if self._stop_asked is not None:
+            await self._stop_asked.wait()
+
+    async def __aenter__(self) -> Self:
+        self._stop_asked = asyncio.Event()
+        self._database = AsyncDatabase(self.settings)
+        await self._database.open()
+        try:
+            await asyncio.to_thread(schema.prepare, self._database)
+            for flow in self._flows.values():
+                await compile_flow(self._database, flow, replace_idle=self._database.is_embedded)
+            await self._database.run(
+                calls.register_worker(
+                    self.worker_id,
+                    ",".join(self._flows),
+                    f"{socket.gethostname()}:{os.getpid()}",
+                    lease=self.settings.lease,
+                )
+            )
+        except BaseException:
+            await self._database.close()
+            raise
+        self._build()
+        self._start()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        try:
+            await self._shut_down()
+        finally:
+            await self._database.close()
+
+    # -- parts
+
+    def _build(self) -> None:
+        settings, database = self.settings, self._database
+        self._held = Held(settings.concurrency, lambda: self._fetcher.room())
+        self._runner = Runner(self._flows, Inputs(database), self._held, self.worker_id, resources={})
+        self._completer = Completer(self._settle, lambda: self._held.working > 0, self._held.drop)
+        self._fetcher = Fetcher(self._poll, self._held, self._take, settings.poll_interval)
+        self._listener = Listener(database, self._flows, self._fetcher.wake)
+        self._heartbeat = Heartbeat(database.dsn, self.worker_id, settings.lease, self._held, self._held.lose)
+        self._maintenance = Maintenance(database)
+
+    def _start(self) -> None:
+        for part in (self._heartbeat, self._completer, self._listener, self._maintenance, self._fetcher):
+            part.start()
+
+    async def _shut_down(self) -> None:
+        """Fetches nothing more, waits for handlers, hands back what is left, flushes, says good-bye."""
+        self.stop()
+        await asyncio.gather(self._fetcher.stop(), self._listener.stop(), self._maintenance.stop())
+        jobs = {h.job for h in self._held if h.job is not None and not h.job.done()}
+        if jobs:
+            _, late = await asyncio.wait(jobs, timeout=self.settings.grace)
+            for job in late:
+                job.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FLUSH_SECONDS):
+                await self._completer.flush()
+        if len(self._held):
+            logger.warning("%s results could not be stored; their tasks will run again", len(self._held))
+        await self._completer.stop()
+        await self._heartbeat.stop()
+        self._runner.close()
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(_FLUSH_SECONDS):
+                await self._database.run(calls.mark_worker_stopped(self.worker_id))
+
+    # -- the way of a task
+
+    async def _poll(self, qty: int) -> Polled:
+        return await self._database.run(
+            calls.poll_tasks(list(self._flows), self.worker_id, qty=qty, lease=self.settings.lease)
+        )
+
+    def _take(self, task: Task) -> None:
+        holding = self._held.add(task)
+        self._held.working += 1
+        holding.job = asyncio.create_task(self._runner.run(holding), name=f"pgflow {task}")
+        holding.job.add_done_callback(partial(self._worked, holding))
+
+    def _worked(self, holding: Holding, job: asyncio.Task[Outcome]) -> None:
+        """Called however the job ended, also when it was cancelled before it began."""
+        self._held.working -= 1
+        if holding.lost:
+            self._held.drop(holding.task.key)
+        else:
+            self._completer.add(Outcome.released(holding.task.key) if job.cancelled() else job.result())
+
+    async def _settle(self, outcomes: list[Outcome]) -> list[Verdict]:
+        return await self._database.run(calls.settle_tasks(self.worker_id, outcomes))
