@@ -18,10 +18,6 @@ TWINS = {
 }
 #: Applied in order; whole words only where marked with \b.
 RULES: list[tuple[str, str]] = [
-    (
-        r"`_sync\.py` is generated from this file: edit here only\.",
-        "Generated from `_async.py` by scripts/unasync.py: do not edit.",
-    ),
     (r"await asyncio\.to_thread\((\w[\w.]*), ", r"\1("),
     (r"await asyncio\.sleep\(", "time.sleep("),
     (r"\basync (def|with|for)\b", r"\1"),
@@ -33,9 +29,13 @@ RULES: list[tuple[str, str]] = [
     (r"\bAsync(Client|Database|Connection|ConnectionPool|Iterator|Generator)\b", r"\1"),
     (r"\basynccontextmanager\b", "contextmanager"),
     (r"\bStopAsyncIteration\b", "StopIteration"),
-    (r"\bimport asyncio\b", "import time"),
+    (r"\bimport asyncio\n", "import time\n"),
     (r"\.aclose\(\)", ".close()"),
     (r"\b_async\b", "_sync"),
+    (
+        r"`_sync\.py` is generated from this file: edit here only\.",
+        "Generated from `_async.py` by scripts/unasync.py: do not edit.",
+    ),
 ]
 
 
@@ -48,7 +48,7 @@ def translate(source: str) -> str:
 
 def tidy(source: str, path: Path) -> str:
     """The text as ruff would leave it: imports sorted, unused ones gone, formatted."""
-    for command in (["check", "--fix-only", "--quiet", "--select", "I,F401,UP035"], ["format", "--quiet"]):
+    for command in (["check", "--fix-only", "--quiet"], ["format", "--quiet"]):
         done = subprocess.run(  # noqa: S603  # our own linter, on our own text
             [sys.executable, "-m", "ruff", *command, "--stdin-filename", str(path), "-"],
             input=source,

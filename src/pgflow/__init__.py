@@ -1,1 +1,42 @@
-"""Durable workflows in Python that need nothing but PostgreSQL."""
+"""Durable workflows in Python that need nothing but PostgreSQL.
+
+from pgflow import Flow, execute
+
+hello = Flow("hello")
+
+@hello.step
+def greet(flow_input: dict) -> str:
+    return f"Hello, {flow_input['name']}!"
+
+execute(hello, {"name": "Ada"})           # {'greet': 'Hello, Ada!'}
+"""
+
+from importlib.metadata import version
+
+from pgflow.client import AsyncClient, Client
+from pgflow.errors import Permanent, PgflowError, RetryAfter, RunFailed, RunTimeout
+from pgflow.execute import aexecute, execute
+from pgflow.flow import Context, Flow, Step, needs
+from pgflow.records import Run
+from pgflow.worker import Worker
+
+__version__ = version("py-pgflow")
+
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "Context",
+    "Flow",
+    "Permanent",
+    "PgflowError",
+    "RetryAfter",
+    "Run",
+    "RunFailed",
+    "RunTimeout",
+    "Step",
+    "Worker",
+    "__version__",
+    "aexecute",
+    "execute",
+    "needs",
+]

@@ -1,4 +1,4 @@
-"""A pool of connections that runs Calls. Generated from `_sync.py` by scripts/unasync.py: do not edit."""
+"""A pool of connections that runs Calls. Generated from `_async.py` by scripts/unasync.py: do not edit."""
 
 from __future__ import annotations
 

@@ -68,6 +68,12 @@ class Worker:
         )
         self.worker_id = uuid4()
         self._stop_asked: asyncio.Event | None = None
+        self._database = AsyncDatabase(self.settings)
+
+    @property
+    def dsn(self) -> str:
+        """The database's address; the embedded server's, if none was given. Known once the worker works."""
+        return self._database.dsn
 
     # -- life
 
@@ -109,7 +115,6 @@ class Worker:
 
     async def __aenter__(self) -> Self:
         self._stop_asked = asyncio.Event()
-        self._database = AsyncDatabase(self.settings)
         await self._database.open()
         try:
             await asyncio.to_thread(schema.prepare, self._database)

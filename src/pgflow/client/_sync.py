@@ -1,0 +1,173 @@
+"""The client. Generated from `_async.py` by scripts/unasync.py: do not edit."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self
+from uuid import UUID
+
+from pgflow import calls, schema
+from pgflow.client.arguments import check_listing, encode_input, encode_inputs, run_id_of, slug_of
+from pgflow.config import load
+from pgflow.db import Database, is_transient
+from pgflow.errors import DatabaseError, FlowMismatch, FlowNotFound, RunNotFound, RunTimeout
+from pgflow.flow import Flow
+from pgflow.records import Run
+
+#: Seconds between two looks at a run that is waited for, while no notification comes: the first and the longest.
+_FIRST_LOOK = 0.02
+_LONGEST_LOOK = 1.0
+
+
+class Client:
+    """Starts runs and looks at them.
+
+        with Client("postgresql:///app") as client:
+            run = client.start(campaign, {"campaign_id": 123})
+            run = client.wait(run, timeout=60)
+            print(run.status, run.output)
+
+    Without an address PGFLOW_DATABASE_URL counts, then DATABASE_URL, then the embedded PostgreSQL. Opening raises
+    DatabaseUnreachable, and SchemaError for a database that is not migrated.
+    """
+
+    def __init__(self, dsn: str | None = None) -> None:
+        self._database = Database(load(dsn=dsn))
+
+    def open(self) -> None:
+        self._database.open()
+        try:
+            schema.prepare(self._database)
+        except BaseException:
+            self._database.close()
+            raise
+
+    def close(self) -> None:
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def dsn(self) -> str:
+        """The database's address; the embedded server's, if none was given."""
+        return self._database.dsn
+
+    # -- starting
+
+    def start(self, flow: Flow[Any, Any] | str, input: Any, *, run_id: UUID | str | None = None) -> Run:
+        """Starts a run and returns it as it then stands.
+
+            run = client.start(campaign, {"campaign_id": 123})
+
+        A Flow that is not in the database yet is stored first; a slug must be there (FlowNotFound). Raises
+        InvalidInputError, before anything is written, for an input that is no JSON or no list where a root map needs
+        one; DatabaseError if there is a run of this `run_id` already.
+        """
+        run_ids = None if run_id is None else [run_id_of(run_id)]
+        return (self._start(flow, [encode_input(flow, input)], run_ids))[0]
+
+    def start_many(
+        self, flow: Flow[Any, Any] | str, inputs: Iterable[Any], *, run_ids: Iterable[UUID | str] | None = None
+    ) -> list[Run]:
+        """Starts a run per input, all or none, in one call; returns them in the order of the inputs.
+
+            runs = client.start_many(campaign, [{"campaign_id": n} for n in range(10_000)])
+
+        Raises as `start`, naming the index of the bad input.
+        """
+        encoded = encode_inputs(flow, inputs)
+        return self._start(flow, encoded, None if run_ids is None else [run_id_of(r) for r in run_ids])
+
+    def _start(self, flow: Flow[Any, Any] | str, inputs: list[bytes], run_ids: list[UUID] | None) -> list[Run]:
+        call = calls.start_flows(slug_of(flow), inputs, run_ids=run_ids)
+        try:
+            return self._database.run(call)
+        except FlowNotFound:
+            if not isinstance(flow, Flow):
+                raise
+        self.compile(flow)
+        return self._database.run(call)
+
+    def compile(self, flow: Flow[Any, Any], *, replace: bool = False) -> str:
+        """Stores a flow; returns 'compiled', 'verified' (it was there) or 'recompiled'.
+
+        Raises FlowMismatch if another flow of this slug is there; with `replace` that one goes, with all its runs.
+        """
+        status, differences = self._database.run(
+            calls.ensure_flow_compiled(flow.slug, flow.shape(), allow_data_loss=replace)
+        )
+        if status == "mismatch":
+            raise FlowMismatch(flow.slug, differences)
+        return status
+
+    # -- looking
+
+    def get_run(self, run: Run | UUID | str) -> Run:
+        """A fresh snapshot of a run, with its steps; raises RunNotFound."""
+        run_id = run_id_of(run)
+        found = self._database.run(calls.get_run(run_id))
+        if found is None:
+            raise RunNotFound(run_id)
+        return found
+
+    def list_runs(
+        self,
+        flow: Flow[Any, Any] | str | None = None,
+        *,
+        status: str | None = None,
+        limit: int = 50,
+        before: datetime | None = None,
+    ) -> list[Run]:
+        """The newest runs first, without their steps; `before` (a start time) goes on where a listing ended."""
+        check_listing(status, limit)
+        slug = None if flow is None else slug_of(flow)
+        return self._database.run(calls.list_runs(slug, status, limit, before))
+
+    def wait(self, run: Run | UUID | str, *, timeout: float | None = None) -> Run:
+        """Waits until a run has ended and returns it, however it ended.
+
+            run = client.wait(run, timeout=60)
+
+        Woken by NOTIFY, but never dependent on it; a database that is away for a while is waited for, too. Raises
+        RunTimeout after `timeout` seconds (the run goes on), RunNotFound.
+        """
+        run_id = run_id_of(run)
+        seconds = math.inf if timeout is None else timeout
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                found = self._wait_until(run_id, deadline)
+            except DatabaseError as error:
+                if not is_transient(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(_LONGEST_LOOK)
+                continue
+            if found is None:
+                raise RunTimeout(run_id, seconds)
+            return found
+
+    def _wait_until(self, run_id: UUID, deadline: float) -> Run | None:
+        """The run once it has ended; None at the deadline. On one listening connection."""
+        look = _FIRST_LOOK
+        with self._database.listen("pgflow_run") as connection:
+            while not self._database.run(calls.ended_runs([run_id])):
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return None
+                ended = f"{run_id} "
+                for notification in connection.notifies(timeout=min(look, left)):
+                    if notification.payload.startswith(ended):
+                        break
+                look = min(look * 1.5, _LONGEST_LOOK)
+        return self.get_run(run_id)
