@@ -235,13 +235,13 @@ class _Launcher:
     def post_watchdog(self, server: Server) -> None:
         """Outlives us: no output of ours, no session of ours, no lock of ours."""
         account = [str(self.account.uid), str(self.account.gid)] if self.account else ["", ""]
-        subprocess.Popen(  # noqa: S603  # our own script
+        subprocess.run(  # noqa: S603  # our own script, which goes on in a process of its own
             [
                 sys.executable, "-I", "-S", watchdog.__file__, str(self.place.path), *account, server._sockets,
                 str(self.programs / "pg_ctl"), "stop", "-D", str(self.place.data), "-m", "fast", "-s",
             ],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            cwd=self.place.path, env={"PATH": os.defpath}, start_new_session=True,
+            cwd=self.place.path, env={"PATH": os.defpath}, start_new_session=True, check=False, timeout=_START_SECONDS,
         )  # fmt: skip
 
     def _must(self, done: subprocess.CompletedProcess[str], what: str) -> None:

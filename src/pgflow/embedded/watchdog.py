@@ -38,6 +38,8 @@ def watch(directory: str, stop: list[str], account: tuple[int, int] | None) -> N
 
 
 def main() -> None:
+    if os.fork():
+        return  # whoever called us need not wait for the watch to end, nor reap us
     directory, uid, gid, socket_folder, *stop = sys.argv[1:]
     account = (int(uid), int(gid)) if uid else None
     watch(directory, stop, account)

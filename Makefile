@@ -1,0 +1,44 @@
+# Every target sets up what it needs: python3 (>= 3.11) and make are enough.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow test-pg15 check fix
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## make .venv with everything in it
+
+$(READY): pyproject.toml constraints.txt
+	scripts/make_venv.sh $(PYTHON) $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: setup ## survey Python's standard library with a flow, on a PostgreSQL of its own
+	@$(BIN)/pgflow demo
+
+test: setup ## the test suite, without what is slow (PGFLOW_TEST_DSN: on another server)
+	$(BIN)/pytest -m 'not slow' $(PYTEST_ARGS)
+
+test-slow: setup ## only what is slow
+	$(BIN)/pytest -m slow $(PYTEST_ARGS)
+
+test-pg15: setup ## the test suite on Debian's PostgreSQL 15 (installs it, as root, if it is not there)
+	scripts/with_pg15.sh $(BIN)/pytest -m 'not slow' $(PYTEST_ARGS)
+
+check: setup ## format, lint, types, import layers, generated code
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/python scripts/unasync.py --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: setup ## format, mend what can be mended, generate the sync twins
+	$(BIN)/python scripts/unasync.py
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
