@@ -64,7 +64,10 @@ class FlowNotFound(DatabaseError):
 
     def __init__(self, flow_slug: str) -> None:
         self.flow_slug = flow_slug
-        super().__init__(f"flow {flow_slug!r} is not in the database: start a worker for it, or compile it")
+        super().__init__(
+            f"flow {flow_slug!r} is not in the database: start a worker for it (`pgflow worker MODULE`), or "
+            "store it with client.compile(flow)"
+        )
 
 
 class FlowMismatch(DatabaseError):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from psycopg import AsyncConnection, Connection
+from psycopg import AsyncConnection, Connection, ProgrammingError
 from psycopg.adapt import Loader
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from pgflow import embedded
-from pgflow.config import Settings
+from pgflow.config import Settings, SettingsError, mask_password
 
 #: What a connection gets unless its address says otherwise. A silent network is noticed within half a minute.
 _DEFAULTS: dict[str, Any] = {
@@ -32,7 +32,13 @@ class Address:
     """
 
     def __init__(self, dsn: str, server: embedded.Server | None = None) -> None:
-        self.dsn = make_conninfo(**{**_DEFAULTS, **conninfo_to_dict(dsn)})
+        try:
+            self.dsn = make_conninfo(**{**_DEFAULTS, **conninfo_to_dict(dsn)})
+        except ProgrammingError as error:
+            raise SettingsError(
+                f"{mask_password(dsn)!r} is no address of a database ({str(error).strip()}): "
+                "expected postgresql://user@host:5432/database"
+            ) from error
         self._server = server
 
     @classmethod

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import psycopg
 from psycopg import errors as pg
+from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
 from pgflow.config import mask_password
@@ -51,14 +52,20 @@ def _translate(error: psycopg.Error | PoolTimeout, dsn: str) -> Exception:
         case pg.UntranslatableCharacter() | pg.InvalidTextRepresentation() | pg.RaiseException():
             return InvalidInputError(text)
         case PoolTimeout():
-            return DatabaseUnreachable(f"no connection to {mask_password(dsn)} within the pool's timeout")
+            return DatabaseUnreachable(f"no connection to {_place(dsn)} within the pool's timeout")
         case psycopg.OperationalError() if error.sqlstate is None or error.sqlstate[:2] in {"08", "57", "53"}:
             return DatabaseUnreachable(
-                f"cannot reach the database at {mask_password(dsn)} ({text}): is it running, and is "
-                "PGFLOW_DATABASE_URL right?"
+                f"cannot reach {_place(dsn)} ({text}): is PostgreSQL running, and is the address right?"
             )
         case _:
             return DatabaseError(text)
+
+
+def _place(dsn: str) -> str:
+    """What people call the database: without the settings of the connection, and without the password."""
+    parts = conninfo_to_dict(dsn)
+    host = parts.get("host") or parts.get("hostaddr") or "the local socket"
+    return f"database {parts.get('dbname') or parts.get('user') or ''!r} on {host}:{parts.get('port') or 5432}"
 
 
 def _first_line(error: Exception) -> str:

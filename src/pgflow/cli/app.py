@@ -1,0 +1,113 @@
+"""The commands put together, global options, and errors as one line with an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+import pgflow
+from pgflow.cli import demo, runs, schema, work
+from pgflow.config import mask_password
+from pgflow.errors import DatabaseUnreachable, PgflowError, RunFailed, RunTimeout
+
+DONE, RUN_FAILED, WRONG_USE, NO_DATABASE, OUR_FAULT, INTERRUPTED = 0, 1, 2, 3, 70, 130
+
+app = typer.Typer(
+    help="Durable workflows in Python that need nothing but PostgreSQL.",
+    epilog="Exit codes: 0 done, 1 the run failed, 2 wrong use, 3 the database cannot be reached.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+_COMMANDS: dict[str, Callable[..., int | None]] = {
+    "demo": demo.demo,
+    "migrate": schema.migrate,
+    "worker": work.worker,
+    "start": runs.start,
+    "show": runs.show,
+    "runs": runs.runs,
+}
+for _name, _command in _COMMANDS.items():
+    app.command(_name, epilog="--dsn URL and --verbose may stand here, too.")(_command)
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"py-pgflow {pgflow.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    context: typer.Context,
+    dsn: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="The database. Else PGFLOW_DATABASE_URL, DATABASE_URL, or the embedded PostgreSQL.",
+        ),
+    ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Errors with their traceback, logs in detail.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    context.obj = {"dsn": dsn, "verbose": verbose}
+
+
+def run(arguments: list[str]) -> int:
+    """Runs one command; returns the exit code. `--dsn` and `--verbose` may stand anywhere."""
+    options, rest = _globals_first(arguments)
+    verbose = "--verbose" in options
+    try:
+        code = app([*options, *rest], prog_name="pgflow", standalone_mode=False)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `pgflow runs | head` is no error
+        return DONE
+    except Exception as error:
+        if verbose:
+            traceback.print_exception(error)
+        line, code = _explained(error)
+        sys.stderr.write(f"pgflow: {mask_password(line)}\n")
+        return code
+    return code if isinstance(code, int) else DONE
+
+
+def _globals_first(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Splits the global options off, wherever they stand before a `--`."""
+    options, rest = [], []
+    remaining = iter(arguments)
+    for argument in remaining:
+        if argument == "--":
+            rest += [argument, *remaining]
+        elif argument == "--dsn":
+            options += [argument, *([value] if (value := next(remaining, None)) is not None else [])]
+        elif argument == "--verbose" or argument.startswith("--dsn="):
+            options.append(argument)
+        else:
+            rest.append(argument)
+    return options, rest
+
+
+def _explained(error: Exception) -> tuple[str, int]:
+    """The one line that says what went wrong and what to do, and the exit code."""
+    match error:
+        case RunFailed() | RunTimeout():
+            return str(error), RUN_FAILED
+        case DatabaseUnreachable():
+            return str(error), NO_DATABASE
+        case PgflowError():
+            return str(error), WRONG_USE
+    # Usage errors are click's, wherever this version of typer keeps it.
+    if callable(message := getattr(error, "format_message", None)):
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context is not None else "pgflow"
+        return f"{' '.join(message().split())} See `{command} --help`.", WRONG_USE
+    return f"unexpected {type(error).__name__}: {' '.join(str(error).split())} (--verbose shows where)", OUR_FAULT

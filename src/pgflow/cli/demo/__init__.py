@@ -1,0 +1,120 @@
+"""`pgflow demo`: the main job, on real input, while one watches."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated
+from uuid import UUID
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pgflow.cli import terminal
+from pgflow.cli.demo.progress import StepBars
+from pgflow.cli.demo.survey import Request, standard_library, survey
+from pgflow.client import AsyncClient
+from pgflow.errors import PgflowError
+from pgflow.execute import output_of
+from pgflow.records import Run
+from pgflow.worker import Worker
+
+#: Seconds between two looks at the run.
+_LOOK = 0.2
+#: Seconds that files being measured get when somebody presses Ctrl-C.
+_GRACE = 2.0
+
+
+class NothingToResume(PgflowError):
+    """There is no unfinished demo in the database."""
+
+
+class OutputNotWritable(PgflowError):
+    """The report cannot be written where it should go."""
+
+
+def demo(
+    context: typer.Context,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the last demo was stopped.")] = False,
+    output: Annotated[Path, typer.Option(help="Where the HTML report of a new demo goes.")] = Path("pgflow-demo.html"),
+) -> None:
+    """Survey Python's standard library with a flow: a first look at pgflow that needs no database.
+
+    Stop it with Ctrl-C and go on with --resume: what was measured is kept.
+    """
+    logging.getLogger("pgflow").addHandler(logging.NullHandler())
+    warnings.simplefilter("ignore", SyntaxWarning)  # what ast finds in other people's files
+    path = output.absolute()
+    if not resume:
+        _check_writable(path)
+    try:
+        asyncio.run(_demo(context.obj["dsn"], resume, path))
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped; what was measured is kept: `pgflow demo --resume` goes on\n")
+        raise
+
+
+def _check_writable(path: Path) -> None:
+    """Checked before anything starts, not after a minute of work."""
+    reason = None
+    if path.is_dir():
+        reason = "it is a directory"
+    elif not path.parent.is_dir():
+        reason = f"there is no directory {path.parent}"
+    elif not os.access(path if path.exists() else path.parent, os.W_OK):
+        reason = "permission denied"
+    if reason:
+        raise OutputNotWritable(f"cannot write the report to {path} ({reason}): name another file with --output")
+
+
+async def _demo(dsn: str | None, resume: bool, path: Path) -> None:
+    out = terminal.console()
+    async with Worker([survey], dsn=dsn, grace=_GRACE) as worker, AsyncClient(worker.dsn) as client:
+        run_id = await _unfinished(client) if resume else await _start(client, path, out)
+        run = await _watch(client, run_id, out)
+    report = output_of(run)["report"]
+    _print_top(report["top"], out)
+    out.print(f"\nThe report, with a picture:  {report['path']}")
+    out.print(f"The run, still in PostgreSQL: pgflow{f' --dsn {dsn}' if dsn else ''} show {run_id}")
+
+
+async def _start(client: AsyncClient, path: Path, out: Console) -> UUID:
+    run = await client.start(survey, Request(root=standard_library(), output=str(path)))
+    out.print(f"Surveying {standard_library()}, one task per file. Ctrl-C stops, `pgflow demo --resume` goes on.\n")
+    return run.run_id
+
+
+async def _unfinished(client: AsyncClient) -> UUID:
+    runs = await client.list_runs(survey, status="started", limit=1)
+    if not runs:
+        raise NothingToResume("no demo was left unfinished in this database: run `pgflow demo`")
+    return runs[0].run_id
+
+
+async def _watch(client: AsyncClient, run_id: UUID, out: Console) -> Run:
+    with StepBars(out) as bars:
+        while True:
+            run = await client.get_run(run_id)
+            bars.update(run)
+            if run.ended:
+                return run
+            await asyncio.sleep(_LOOK)
+
+
+def _print_top(functions: list[dict[str, object]], out: Console) -> None:
+    table = Table(title="The most complex functions", title_justify="left", box=None, pad_edge=False)
+    table.add_column("", justify="right", style="dim")
+    table.add_column("function", overflow="ellipsis", no_wrap=True)
+    table.add_column("where", overflow="ellipsis", no_wrap=True, style="dim")
+    table.add_column("complexity", justify="right")
+    for rank, function in enumerate(functions, start=1):
+        table.add_row(
+            str(rank), str(function["name"]), f"{function['path']}:{function['line']}", str(function["complexity"])
+        )
+    out.print()
+    out.print(table)

@@ -1,0 +1,191 @@
+"""`pgflow start`, `pgflow show`, `pgflow runs`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from pgflow.cli import terminal
+from pgflow.cli.flows import find_flows
+from pgflow.client import Client
+from pgflow.errors import InvalidInputError
+from pgflow.flow import Flow
+from pgflow.records import Run, StepState
+
+_LONGEST_SHOWN = 2000
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def start(
+    context: typer.Context,
+    flow: Annotated[str, typer.Argument(metavar="FLOW", help="A flow's slug, or MODULE:FLOW.")],
+    input: Annotated[str, typer.Argument(metavar="JSON|@FILE|-", help="The input: JSON, a file, or standard input.")],
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for its end, and print its output.")] = False,
+    timeout: Annotated[float | None, typer.Option(help="Seconds to wait at most.")] = None,
+    as_json: Json = False,
+) -> int:
+    """Start a run of a flow; with --wait exit with 1 if it fails."""
+    value = _read_input(input)
+    target: Flow[Any, Any] | str = find_flows(flow)[0] if ":" in flow else flow
+    with Client(context.obj["dsn"]) as client:
+        run = client.start(target, value)
+        if not wait:
+            if as_json:
+                terminal.print_json(_plain(run))
+            else:
+                typer.echo(f"started run {run.run_id} of {run.flow_slug}: `pgflow show {run.run_id}` says how it goes")
+            return 0
+        run = client.wait(run, timeout=timeout)
+    if as_json:
+        terminal.print_json(_plain(run))
+    elif run.status == "completed":
+        terminal.print_json(run.output)
+    else:
+        _print_run(run)
+    return 0 if run.status == "completed" else 1
+
+
+def show(
+    context: typer.Context,
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The run's id.")],
+    as_json: Json = False,
+) -> None:
+    """Show a run: its steps, how far they are, what came of it or what went wrong."""
+    with Client(context.obj["dsn"]) as client:
+        found = client.get_run(run)
+    if as_json:
+        terminal.print_json(_plain(found))
+    else:
+        _print_run(found)
+
+
+def runs(
+    context: typer.Context,
+    flow: Annotated[str | None, typer.Option(help="Only runs of this flow.")] = None,
+    status: Annotated[str | None, typer.Option(help="Only started, completed, failed or cancelled ones.")] = None,
+    limit: Annotated[int, typer.Option(help="How many at most.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """List the newest runs."""
+    with Client(context.obj["dsn"]) as client:
+        found = client.list_runs(flow, status=status, limit=limit)
+    if as_json:
+        terminal.print_json([_plain(run) for run in found])
+    elif found:
+        _print_runs(found)
+    else:
+        sys.stderr.write("no such runs\n" if flow or status else "no runs yet: `pgflow start FLOW JSON` starts one\n")
+
+
+# ---------------------------------------------------------------------------------------- input
+
+
+def _read_input(argument: str) -> Any:
+    try:
+        if argument == "-":
+            source, text = "standard input", sys.stdin.read()
+        elif argument.startswith("@"):
+            source, text = argument[1:], Path(argument[1:]).read_text(encoding="utf-8")
+        else:
+            source, text = "the input", argument
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8"
+        raise InvalidInputError(f"cannot read {argument[1:]}: {reason}") from error
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInputError(
+            f"{source} is no JSON ({error}): a text needs double quotes, as in '\"hello\"'"
+        ) from error
+
+
+# ---------------------------------------------------------------------------------------- output
+
+
+def _plain(run: Run) -> dict[str, Any]:
+    return asdict(run)
+
+
+def _print_runs(found: list[Run]) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("run", "flow", "status", "started", "took"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("error", overflow="ellipsis", no_wrap=True)
+    for run in found:
+        table.add_row(
+            str(run.run_id),
+            run.flow_slug,
+            terminal.status(run.status),
+            terminal.moment(run.started_at),
+            terminal.duration(_end(run) - run.started_at),
+            terminal.shortened(run.error or "", 80),
+        )
+    terminal.console().print(table)
+
+
+def _print_run(run: Run) -> None:
+    out = terminal.console()
+    took = terminal.duration(_end(run) - run.started_at)
+    out.print(Text.assemble(f"run {run.run_id} of {run.flow_slug}: ", terminal.status(run.status), f", {took}"))
+    out.print(f"started {terminal.moment(run.started_at)}", style="dim")
+    out.print()
+    out.print(_steps_table(run))
+    if run.failed_task is not None:
+        task = run.failed_task
+        out.print()
+        out.print(Text(f"failed in {task.step_slug}, task {task.task_index}, attempt {task.attempt}:", style="red"))
+        out.print(Padding(Text(task.error_message or "no reason was stored"), (0, 0, 0, 2)))
+    elif run.error is not None:
+        out.print()
+        out.print(Text(run.error, style="red"))
+    _print_value("input", run.input)
+    if run.status == "completed":
+        _print_value("output", run.output)
+
+
+def _steps_table(run: Run) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("step", no_wrap=True)
+    table.add_column("status", no_wrap=True)
+    table.add_column("tasks", justify="right", no_wrap=True)
+    table.add_column("took", justify="right", no_wrap=True)
+    table.add_column("")
+    for step in run.steps.values():
+        tasks = "" if step.initial_tasks is None else f"{step.done_tasks}/{step.initial_tasks}"
+        took = "" if step.started_at is None else terminal.duration(_step_end(run, step) - step.started_at)
+        note = step.error_message or step.skip_reason or ""
+        table.add_row(step.step_slug, terminal.status(_shown(run, step)), tasks, took, terminal.shortened(note, 80))
+    return table
+
+
+def _shown(run: Run, step: StepState) -> str:
+    """What was open when the run ended will never go on, though its row keeps its status (engine.md, 5)."""
+    return "cancelled" if run.ended and step.status in {"created", "started"} else step.status
+
+
+def _print_value(title: str, value: Any) -> None:
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    out = terminal.console()
+    out.print()
+    out.print(Text(title, style="bold"))
+    out.print(Text(text[:_LONGEST_SHOWN]))
+    if len(text) > _LONGEST_SHOWN:
+        out.print(f"… {len(text) - _LONGEST_SHOWN:,} characters more: `--json` shows all", style="dim")
+
+
+def _end(run: Run) -> datetime:
+    return run.completed_at or run.failed_at or datetime.now(UTC)
+
+
+def _step_end(run: Run, step: StepState) -> datetime:
+    return step.completed_at or step.failed_at or step.skipped_at or _end(run)
