@@ -84,7 +84,13 @@ def script(dsn: str | None = None) -> str:
         with translated(dsn), psycopg.connect(dsn) as connection:
             parts = list(_plan(connection))
     texts = [statement if isinstance(statement, str) else statement.as_string(None) for _, statement in parts]
-    return "\n".join(["begin;", *(text.strip() + "\n" for text in texts), "commit;"]) + "\n" if texts else ""
+    return "\n".join(["begin;", *map(_ended, texts), "commit;"]) + "\n" if texts else ""
+
+
+def _ended(text: str) -> str:
+    """A script with the semicolon that must stand before the next one."""
+    text = text.strip()
+    return f"{text}\n" if text.endswith(";") else f"{text}\n;\n"
 
 
 def prepare(database: AsyncDatabase | Database) -> None:

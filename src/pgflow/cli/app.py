@@ -12,7 +12,7 @@ import typer
 
 import pgflow
 from pgflow.cli import demo, runs, schema, work
-from pgflow.config import mask_password
+from pgflow.config import SettingsError, mask_password
 from pgflow.errors import DatabaseUnreachable, PgflowError, RunFailed, RunTimeout
 
 DONE, RUN_FAILED, WRONG_USE, NO_DATABASE, OUR_FAULT, INTERRUPTED = 0, 1, 2, 3, 70, 130
@@ -62,10 +62,9 @@ def _options(
 
 def run(arguments: list[str]) -> int:
     """Runs one command; returns the exit code. `--dsn` and `--verbose` may stand anywhere."""
-    options, rest = _globals_first(arguments)
-    verbose = "--verbose" in options
+    verbose = "--verbose" in arguments
     try:
-        code = app([*options, *rest], prog_name="pgflow", standalone_mode=False)
+        code = app(_globals_first(arguments), prog_name="pgflow", standalone_mode=False)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
@@ -80,20 +79,22 @@ def run(arguments: list[str]) -> int:
     return code if isinstance(code, int) else DONE
 
 
-def _globals_first(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Splits the global options off, wherever they stand before a `--`."""
+def _globals_first(arguments: list[str]) -> list[str]:
+    """Puts the global options in front, wherever they stood before a `--`."""
     options, rest = [], []
     remaining = iter(arguments)
     for argument in remaining:
         if argument == "--":
             rest += [argument, *remaining]
         elif argument == "--dsn":
-            options += [argument, *([value] if (value := next(remaining, None)) is not None else [])]
+            if (value := next(remaining, None)) is None:
+                raise SettingsError("--dsn needs an address: postgresql://user@host:5432/database")
+            options += [argument, value]
         elif argument == "--verbose" or argument.startswith("--dsn="):
             options.append(argument)
         else:
             rest.append(argument)
-    return options, rest
+    return options + rest
 
 
 def _explained(error: Exception) -> tuple[str, int]:

@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from pgflow.cli import terminal
+from pgflow.cli.demo.flow import Request, standard_library, survey
 from pgflow.cli.demo.progress import StepBars
-from pgflow.cli.demo.survey import Request, standard_library, survey
 from pgflow.client import AsyncClient
 from pgflow.errors import PgflowError
 from pgflow.execute import output_of
@@ -65,7 +65,7 @@ def _check_writable(path: Path) -> None:
     if path.is_dir():
         reason = "it is a directory"
     elif not path.parent.is_dir():
-        reason = f"there is no directory {path.parent}"
+        reason = f"{path.parent} is no directory"
     elif not os.access(path if path.exists() else path.parent, os.W_OK):
         reason = "permission denied"
     if reason:

@@ -9,7 +9,7 @@ from string import Template
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pgflow.cli.demo.survey import Function, Histogram
+    from pgflow.cli.demo.flow import Function, Histogram
 
 _WIDTH, _BAR, _GAP, _LABEL, _COUNT = 720, 26, 10, 70, 130
 

@@ -1,0 +1,91 @@
+"""`pgflow worker`, as a process of its own, and what leads it to its flows."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from pgflow import Client
+from pgflow.cli.flows import FlowNotImportable, find_flows
+from tests.cli.conftest import spawn
+from tests.support import eventually, value
+
+
+def test_a_worker_works_until_it_is_asked_to_stop(dsn, app, conn):
+    worker = spawn("worker", "app", "--concurrency", "3", cwd=app, PGFLOW_DATABASE_URL=dsn)
+    try:
+        eventually(lambda: value(conn, "select count(*) from pgflow.workers") == 1)
+        with Client(dsn) as client:
+            assert client.wait(client.start("shout", {"text": "hi"}), timeout=20).output == {"louder": "HI"}
+            assert client.wait(client.start("shout", {"fail": True}), timeout=20).status == "failed"
+        worker.send_signal(signal.SIGTERM)
+        _, log = worker.communicate(timeout=20)
+    finally:
+        worker.kill()
+    assert worker.returncode == 0
+    assert "serves shout" in log
+    assert "SIGTERM: finishing what runs" in log
+    assert "ValueError: no voice" in log
+    assert value(conn, "select stopped_at is not null from pgflow.workers")
+
+
+def test_start_with_wait_prints_the_output_or_exits_with_1(cli, dsn, app):
+    worker = spawn("worker", "app.py:shout", cwd=app, PGFLOW_DATABASE_URL=dsn)
+    try:
+        good = cli("start", "app:shout", '{"text": "hi"}', "--wait", "--timeout", "30", "--dsn", dsn)
+        bad = cli("start", "app:shout", '{"fail": true}', "--wait", "--timeout", "30", "--dsn", dsn)
+    finally:
+        worker.terminate()
+        worker.communicate(timeout=20)
+    assert (good.code, good.out) == (0, '{\n  "louder": "HI"\n}\n')
+    assert bad.code == 1
+    assert "failed in louder, task 0, attempt 1:" in bad.out
+
+
+def test_a_changed_flow_is_refused_with_the_differences_and_the_way_out(cli, dsn, app, conn):
+    conn.execute("select pgflow.create_flow('shout', max_attempts => 7)")
+    conn.execute("select pgflow.add_step('shout', 'whisper')")
+    said = cli("worker", "app", "--dsn", dsn)
+    assert said.code == 2
+    assert said.err.count("\n") == 1
+    assert "flow 'shout' differs from the one in the database" in said.err
+    assert "whisper" in said.err
+    assert "replace=True" in said.err
+    assert value(conn, "select array_agg(step_slug) from pgflow.steps") == ["whisper"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "no module 'nowhere' here"),
+        (["os"], "os has no flows: assign a pgflow.Flow to a name in it"),
+        (["app:nothing"], "app has no flow 'nothing'; it has shout"),
+        (["missing.py"], "there is no file missing.py"),
+        (["app", "--concurrency", "0"], "concurrency must be at least 1, not 0"),
+        (["app", "--lease", "0"], "lease must be at least 1, not 0"),
+        (["app", "--grace", "-1"], "grace must be at least 0, not -1"),
+        (["broken"], "importing broken failed: ZeroDivisionError: division by zero"),
+        (["needy"], "importing needy failed: No module named 'not_installed'"),
+        (["faulty"], "flow 'faulty' is not well formed: "),
+    ],
+)
+def test_a_worker_that_cannot_work_says_why(cli, dsn, app, conn, arguments, message):
+    (app / "broken.py").write_text("1 / 0")
+    (app / "needy.py").write_text("import not_installed")
+    (app / "faulty.py").write_text("import pgflow\nfaulty = pgflow.Flow('faulty')\n")
+    said = cli("worker", *arguments, "--dsn", dsn)
+    assert said.code == 2
+    assert message in said.err
+    assert said.err.count("\n") == 1
+    assert value(conn, "select count(*) from pgflow.workers") == 0
+
+
+def test_a_flow_is_found_by_its_name_or_its_slug(app):
+    (app / "two.py").write_text("from pgflow import Flow\nfirst = Flow('uno')\nsecond = Flow('due')\nalias = first\n")
+    assert [flow.slug for flow in find_flows("two")] == ["uno", "due"]
+    assert [flow.slug for flow in find_flows("two:second")] == ["due"]
+    assert [flow.slug for flow in find_flows("two:due")] == ["due"]
+    assert [flow.slug for flow in find_flows(str(app / "two.py"))] == ["uno", "due"]
+    with pytest.raises(FlowNotImportable, match="did you mean 'first'"):
+        find_flows("two:frist")
