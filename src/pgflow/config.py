@@ -83,9 +83,10 @@ def load(environ: Mapping[str, str] | None = None, **arguments: Any) -> Settings
 def _convert(name: str, annotation: str, raw: Any, source: str, minimum: float | None) -> Any:
     where = name if source == "argument" else source
     try:
-        value = int(raw) if annotation == "int" else float(raw) if annotation == "float" else raw
+        value = _whole(raw) if annotation == "int" else float(raw) if annotation == "float" else raw
     except (TypeError, ValueError):
-        raise SettingsError(f"{where} must be a number, not {raw!r}") from None
+        kind = "whole number" if annotation == "int" else "number"
+        raise SettingsError(f"{where} must be a {kind}, not {raw!r}") from None
     if annotation.startswith("Path"):
         value = Path(raw).expanduser()
     if minimum is not None and not value >= minimum:
@@ -93,8 +94,19 @@ def _convert(name: str, annotation: str, raw: Any, source: str, minimum: float |
     return value
 
 
-_URL_PASSWORD = re.compile(
-    r"(?P<head>://[^:/?#@]*:)[^@]*(?=@)|(?P<key>\bpassword\s*=\s*)('[^']*'|[^\s&]+)", re.IGNORECASE
+def _whole(raw: Any) -> int:
+    value = int(raw)
+    if isinstance(raw, float) and value != raw:
+        raise ValueError(raw)
+    return value
+
+
+_PASSWORD = re.compile(
+    r"""(?P<url>://[^:/@]*:)(?:[^/]*|[^@]*)(?=@)  # postgresql://me:SECRET@host; rather too much than too little
+      | (?P<query>[?&](?:ssl)?password=)[^&]*     # …?password=SECRET&…
+      | (?P<key>\b(?:ssl)?password\s*=\s*)       # password=SECRET or password='SE\'CRET'
+        (?:'(?:[^'\\]|\\.)*'|(?:[^\s'\\]|\\.)(?:[^\s\\]|\\.)*)""",
+    re.IGNORECASE | re.VERBOSE,
 )
 
 
@@ -103,7 +115,7 @@ def mask_password(dsn: str) -> str:
 
     mask_password("postgresql://me:secret@host/db")     # 'postgresql://me:***@host/db'
     """
-    return _URL_PASSWORD.sub(lambda m: (m["head"] or m["key"]) + "***", dsn)
+    return _PASSWORD.sub(lambda m: (m["url"] or m["query"] or m["key"]) + "***", dsn)
 
 
 def _shown(value: Any) -> Any:

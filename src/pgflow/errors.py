@@ -24,11 +24,22 @@ Messages are one line and say what to do next.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 
 class PgflowError(Exception):
     """The root of all errors that pgflow raises on purpose."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # an exception is unpickled by calling its class with `args`, but ours take other arguments than they keep
+        return _restored, (type(self), self.args), self.__dict__
+
+
+def _restored(cls: type[PgflowError], args: tuple[Any, ...]) -> PgflowError:
+    error = cls.__new__(cls)
+    error.args = args
+    return error
 
 
 class FlowDefinitionError(PgflowError):

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import typing
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Literal, NotRequired, TypeAlias
+from typing import Annotated, Any, Literal, NotRequired, TypeAlias
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from typing_extensions import TypedDict
 
 from pgflow.errors import InvalidInputError
 from pgflow.flow import codec
 from pgflow.flow.context import Context
 from pgflow.flow.slugs import RESERVED
-from pgflow.flow.step import Needed, Step
+from pgflow.flow.step import Needed, Step, plain_function
 
 Role: TypeAlias = Literal["ctx", "flow_input", "deps", "element", "output"]
 _EMPTY = inspect.Parameter.empty
@@ -49,9 +49,13 @@ def read_signature(step: Step[Any, Any]) -> Signature:
     hints = _hints(step.fn, faults)
     if inspect.isgeneratorfunction(step.fn) or inspect.isasyncgenfunction(step.fn):
         faults.append("a generator cannot be a handler: return a list instead")
+        hints.pop("return", None)  # of a generator's kind, and no second fault
     parameters = []
     needs_element = step.step_type == "map"
-    for raw in inspect.signature(step.fn).parameters.values():
+    for raw in _raw_parameters(step.fn, faults):
+        if isinstance(raw.default, Needed) and raw.default.step.flow is not step.flow:
+            faults.append(f"parameter {raw.name!r} needs {raw.default.step!r}, which belongs to another flow")
+            continue
         if raw.kind not in (raw.POSITIONAL_OR_KEYWORD, raw.KEYWORD_ONLY):
             mark = "*" if raw.kind is raw.VAR_POSITIONAL else "**" if raw.kind is raw.VAR_KEYWORD else ""
             faults.append(
@@ -61,10 +65,24 @@ def read_signature(step: Step[Any, Any]) -> Signature:
             continue
         parameter = _parameter(raw, hints.get(raw.name, Any), needs_element)
         needs_element = needs_element and parameter.role != "element"
+        if step.step_type == "map" and parameter.role in ("output", "deps"):
+            faults.append(
+                f"parameter {raw.name!r} is not allowed: a map's handler gets its element, flow_input and ctx "
+                "(the step that is mapped is named by over=)"
+            )
+            continue
         parameters.append(parameter)
     if needs_element and step.options.initial_tasks is None:
         faults.append("a map handler needs a parameter for its element")
     return Signature(tuple(parameters), hints.get("return", Any), tuple(faults))
+
+
+def _raw_parameters(fn: Callable[..., Any], faults: list[str]) -> list[inspect.Parameter]:
+    try:
+        return list(inspect.signature(fn).parameters.values())
+    except ValueError:  # some builtins have none
+        faults.append("its parameters cannot be read: wrap it in a function")
+        return []
 
 
 def _parameter(raw: inspect.Parameter, annotation: Any, needs_element: bool) -> Parameter:
@@ -83,19 +101,24 @@ def _parameter(raw: inspect.Parameter, annotation: Any, needs_element: bool) -> 
 
 def _hints(fn: Callable[..., Any], faults: list[str]) -> dict[str, Any]:
     """The annotations, with names in them resolved; also those of a closure's surroundings."""
-    while isinstance(fn, functools.partial):
-        fn = fn.func
-    fn = inspect.unwrap(fn)
-    if not inspect.isroutine(fn):
-        fn = type(fn).__call__
-    local = dict(inspect.getclosurevars(fn).nonlocals) if inspect.isfunction(fn) else {}
+    fn = plain_function(fn)
     try:
-        return typing.get_type_hints(fn, localns=local, include_extras=True)
+        return typing.get_type_hints(fn, localns=_surroundings(fn), include_extras=True)
     except NameError as error:
         faults.append(f"an annotation names {error.name!r}, which is not defined where the handler is")
-    except TypeError as error:
+    except Exception as error:  # annotations are code: whatever it raises
         faults.append(f"an annotation cannot be read: {error}")
     return {}
+
+
+def _surroundings(fn: Callable[..., Any]) -> dict[str, Any]:
+    """What a function sees of those it is defined in, as far as it is defined yet."""
+    found = {}
+    cells = getattr(fn, "__closure__", None) or ()
+    for name, cell in zip(fn.__code__.co_freevars if cells else (), cells, strict=True):
+        with suppress(ValueError):  # an empty cell
+            found[name] = cell.cell_contents
+    return found
 
 
 class Binding:
@@ -114,7 +137,8 @@ class Binding:
         self._returns = returns
         # one schema for the whole object, so that it is parsed and validated in a single pass
         make: Any = TypedDict
-        self._inputs = make("Inputs", {p.source: NotRequired[p.annotation] for p in self._outputs})
+        fields = {p.name: NotRequired[Annotated[p.annotation, Field(alias=p.source)]] for p in self._outputs}
+        self._inputs = make("Inputs", fields)
 
     @property
     def needs_flow_input(self) -> bool:
@@ -150,11 +174,8 @@ class Binding:
     def _outputs_of(self, raw: bytes) -> dict[str, Any]:
         """The outputs of dependencies; one that was skipped is absent and leaves its parameter to its default."""
         try:
-            given = codec.adapter(self._inputs).validate_json(raw)
+            given: dict[str, Any] = codec.adapter(self._inputs).validate_json(raw)
         except ValidationError as error:
             raise InvalidInputError(f"outputs of dependencies: {codec.explain(error)}") from error
-        values = {p.name: given[p.source] for p in self._outputs if p.source in given}
-        for p in self._outputs:
-            if p.source not in given and p.default is not _EMPTY:
-                values[p.name] = p.default
-        return values
+        defaults = {p.name: p.default for p in self._outputs if p.default is not _EMPTY}
+        return defaults | given

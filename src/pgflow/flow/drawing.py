@@ -13,7 +13,7 @@ def text(flow_slug: str, plan: Plan) -> str:
 
     email_campaign
     └─ fetch_subscribers
-       └─ send_email (map)
+       └─ send_email (map) ← fetch_subscribers
           └─ track_results ← send_email
     """
     depth: dict[str, int] = {}

@@ -119,16 +119,23 @@ class Flow(Generic[In, Out]):
 
     def _record(self, fn: Callable[..., Any] | None, step_type: StepType, options: dict[str, Any]) -> Any:
         slug = options.pop("slug", None)
-        over = options.pop("over", None)
-        depends_on = tuple(options.pop("depends_on", ()))
+        over = options.pop("over", None) if step_type == "map" else None
+        depends_on = options.pop("depends_on", ())
+        for name in ("run_if", "run_unless"):
+            options[name] = _pattern(name, options.get(name))
         checked = StepOptions(**options)
         _check_options(checked, step_type)
+        _check_dependencies("over", [] if over is None else [over])
+        _check_dependencies("depends_on", depends_on)
 
         def decorate(fn: Callable[..., Any]) -> Step[Any, Any]:
             if not callable(fn):
-                raise TypeError(f"@{self.slug}.{step_type} decorates functions, not {fn!r}")
+                decorator = "map" if step_type == "map" else "step"
+                raise TypeError(f"@{self.slug}.{decorator} decorates functions, not {fn!r}")
+            if isinstance(fn, Step):  # a handler may serve several flows
+                fn = fn.fn
             name = slug or getattr(fn, "__name__", None) or type(fn).__name__
-            step: Step[Any, Any] = Step(self, fn, name, step_type, checked, depends_on, over)
+            step: Step[Any, Any] = Step(self, fn, name, step_type, checked, tuple(depends_on), over)
             self._recorded.append(step)
             self._plan = None
             return step
@@ -213,6 +220,27 @@ def _check_numbers(**numbers: int | None) -> None:
             raise ValueError(f"{name} must be a whole number of at least {least}, not {value!r}")
 
 
+def _check_dependencies(name: str, steps: Sequence[Step[Any, Any] | str]) -> None:
+    if isinstance(steps, str):
+        raise TypeError(f"{name} must be a list of steps or slugs, not {steps!r}")
+    for step in steps:
+        if not isinstance(step, Step | str):
+            raise TypeError(f"{name} takes steps or slugs, not {step!r}")
+
+
+def _pattern(name: str, pattern: Any) -> dict[str, Any] | None:
+    """A pattern as plain JSON types, so that the flow's shape is no business of the codec."""
+    if pattern is None:
+        return None
+    if not isinstance(pattern, dict):
+        raise ValueError(f"{name} must be a dict (a JSON object to be contained), not {pattern!r}")  # noqa: TRY004
+    try:
+        plain: dict[str, Any] = codec.decode(codec.encode(pattern))
+    except InvalidInputError as error:
+        raise ValueError(f"{name}: {error}") from error
+    return plain
+
+
 def _check_options(options: StepOptions, step_type: StepType) -> None:
     _check_numbers(
         max_attempts=options.max_attempts,
@@ -223,9 +251,6 @@ def _check_options(options: StepOptions, step_type: StepType) -> None:
     )
     if options.initial_tasks is not None and step_type != "map":
         raise ValueError("initial_tasks is for maps")
-    for name, pattern in (("run_if", options.run_if), ("run_unless", options.run_unless)):
-        if pattern is not None and not isinstance(pattern, dict):
-            raise ValueError(f"{name} must be a dict (a JSON object to be contained), not {pattern!r}")
     for name, mode in (("when_unmet", options.when_unmet), ("when_exhausted", options.when_exhausted)):
         if mode not in ("fail", "skip", "skip-cascade"):
             raise ValueError(f"{name} must be 'fail', 'skip' or 'skip-cascade', not {mode!r}")

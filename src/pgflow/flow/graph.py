@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 
 def topological_order(dependencies: Mapping[str, Sequence[str]]) -> list[str]:
@@ -32,19 +32,31 @@ def topological_order(dependencies: Mapping[str, Sequence[str]]) -> list[str]:
     return order
 
 
-def find_cycle(dependencies: Mapping[str, Sequence[str]]) -> list[str] | None:
-    """One cycle, as the nodes along the edges and back to the first; None if there is none.
+def find_cycles(dependencies: Mapping[str, Sequence[str]]) -> Iterator[list[str]]:
+    """Cycles that share no node, as the nodes along the edges and back to the first; at least one if there is any.
 
-    find_cycle({"a": ["b"], "b": ["a"]})          # ['a', 'b', 'a']
+    list(find_cycles({"a": ["b"], "b": ["a"]}))   # [['a', 'b', 'a']]
     """
-    ordered = set(topological_order(dependencies))
-    left = [node for node in dependencies if node not in ordered]
-    if not left:
-        return None
-    # Every node that is left depends on another one that is left: walking must come back.
-    path = [left[0]]
+    left: Mapping[str, Sequence[str]] = dependencies
     while True:
-        following = next(dep for dep in dependencies[path[-1]] if dep not in ordered)
+        done = set(topological_order(left))
+        left = _without(done, left)
+        if not left:
+            return
+        cycle = _a_cycle(left)
+        yield cycle
+        left = _without(set(cycle), left)
+
+
+def _without(nodes: set[str], dependencies: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    return {node: [dep for dep in deps if dep not in nodes] for node, deps in dependencies.items() if node not in nodes}
+
+
+def _a_cycle(left: Mapping[str, Sequence[str]]) -> list[str]:
+    """Every node that is left depends on another one that is left: walking must come back."""
+    path = [next(iter(left))]
+    while True:
+        following = left[path[-1]][0]
         if following in path:
             return [*path[path.index(following) :], following][::-1]
         path.append(following)

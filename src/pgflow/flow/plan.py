@@ -11,7 +11,7 @@ from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 from pgflow.errors import FlowDefinitionError
 from pgflow.flow import json_types
 from pgflow.flow.binding import Binding, Parameter, Signature, read_signature
-from pgflow.flow.graph import find_cycle, topological_order
+from pgflow.flow.graph import find_cycles, topological_order
 from pgflow.flow.slugs import did_you_mean, slug_fault
 from pgflow.flow.step import Step
 
@@ -32,23 +32,28 @@ def make_plan(flow_slug: str, steps: Sequence[Step[Any, Any]]) -> Plan:
         faults.append("it has no steps: decorate functions with @flow.step or @flow.map")
     by_slug: dict[str, Step[Any, Any]] = {}
     for step in steps:
-        if step.slug in by_slug:
-            faults.append(_at(step, f"a step of this slug is defined at {by_slug[step.slug].location} already"))
-        by_slug.setdefault(step.slug, step)
-        if fault := slug_fault(step.slug, "step"):
+        first = by_slug.setdefault(step.slug, step)
+        if first is not step:
+            faults.append(_at(step, f"a step of this slug is defined at {first.location} already"))
+        elif fault := slug_fault(step.slug, "step"):
             faults.append(_at(step, fault))
 
-    signatures = {slug: read_signature(step) for slug, step in by_slug.items()}
+    signatures: dict[str, Signature] = {}
     dependencies: dict[str, tuple[str, ...]] = {}
-    for slug, step in by_slug.items():
-        faults += (_at(step, fault) for fault in signatures[slug].faults)
-        found, edge_faults = _dependencies(step, signatures[slug], by_slug)
-        dependencies[slug] = found
-        faults += (_at(step, fault) for fault in edge_faults)
-    if cycle := find_cycle(dependencies):
+    for step in steps:
+        signature = read_signature(step)
+        found, name_faults = _dependencies(step, signature, by_slug)
+        faults += (_at(step, fault) for fault in (*signature.faults, *name_faults))
+        signatures.setdefault(step.slug, signature)
+        dependencies.setdefault(step.slug, found)
+    for cycle in find_cycles(dependencies):
         faults.append(_at(by_slug[cycle[0]], f"the steps wait for each other: {' → '.join(cycle)}"))
-    for step in by_slug.values():
-        faults += (_at(step, fault) for fault in _edge_faults(step, signatures, dependencies, by_slug))
+    unconvertible = {slug: list(_annotation_faults(signatures[slug])) for slug in by_slug}
+    for slug, step in by_slug.items():
+        faults += (_at(step, fault) for fault in unconvertible[slug])
+        faults += (_at(step, fault) for fault in _skip_faults(step, signatures[slug], by_slug))
+        if not any(unconvertible[s] for s in (slug, *dependencies[slug])):
+            faults += (_at(step, fault) for fault in _edge_faults(step, signatures, dependencies, by_slug))
     if faults:
         raise FlowDefinitionError(flow_slug, faults)
 
@@ -81,18 +86,22 @@ def _dependencies(
     named += [("depends_on", dep) for dep in step.depends_on]
     for where, target in named:
         slug = target.slug if isinstance(target, Step) else target
-        if known.get(slug) is None or (isinstance(target, Step) and known[slug] is not target):
+        if isinstance(target, Step) and target.flow is not step.flow:
+            faults.append(f"{where} names {target!r}, which belongs to another flow")
+        elif slug not in known:
             others = [s for s in known if s != step.slug]
             faults.append(f"{where} names no step of this flow: {slug!r}{did_you_mean(slug, others)}")
         else:
             found[slug] = None
     element = next((p for p in signature.parameters if p.role == "element"), None)
-    if element is not None and element.name in known:
+    if element is not None and element.name in known and element.name != step.slug:
         faults.append(
             f"parameter {element.name!r} is the element, but bears the name of a step: rename it, or write "
             f"@flow.map(over={element.name}) for a map over that step's list"
         )
-    if step.step_type == "map" and len(found) > 1:
+    if step.step_type == "map" and step.over is None and step.depends_on:
+        faults.append("a map waits for the step it maps over and for no other: name it by over=, not by depends_on=")
+    elif step.step_type == "map" and len(found) > 1:
         faults.append(
             f'Map step "{step.slug}" can have at most one dependency, but {len(found)} were provided: '
             + ", ".join(found)
@@ -108,19 +117,33 @@ def _edge_faults(
 ) -> Iterator[str]:
     """What is wrong between a step and those it takes its values from."""
     signature = signatures[step.slug]
-    for name, annotation in [("the result", signature.returns)] + [
-        (f"parameter {p.name!r}", p.annotation) for p in signature.parameters if p.role not in ("ctx", "deps")
-    ]:
-        if fault := _unconvertible(annotation):
-            yield f"{name}: {fault}"
-            return
-    for parameter in signature.parameters:
-        source = steps.get(parameter.source) if parameter.source else None
-        if source is not None:
-            yield from _output_faults(parameter, source, signatures[source.slug])
+    for parameter, source in _edges(signature, steps):
+        yield from _output_faults(parameter, source, signatures[source.slug])
     if step.step_type == "map" and len(dependencies[step.slug]) == 1:
         source = steps[dependencies[step.slug][0]]
         yield from _element_faults(signature, source, signatures[source.slug])
+
+
+def _skip_faults(step: Step[Any, Any], signature: Signature, steps: Mapping[str, Step[Any, Any]]) -> Iterator[str]:
+    for parameter, source in _edges(signature, steps):
+        if source.options.may_be_skipped_alone and not parameter.has_default:
+            yield (
+                f"parameter {parameter.name!r} needs a default: step {source.slug!r} may be skipped "
+                "(or let this step be skipped with it: 'skip-cascade')"
+            )
+
+
+def _edges(signature: Signature, steps: Mapping[str, Step[Any, Any]]) -> Iterator[tuple[Parameter, Step[Any, Any]]]:
+    return ((p, steps[p.source]) for p in signature.parameters if p.source is not None and p.source in steps)
+
+
+def _annotation_faults(signature: Signature) -> Iterator[str]:
+    """Annotations of values that cannot come from or go to JSON at all."""
+    named = [("the result", signature.returns)]
+    named += [(f"parameter {p.name!r}", p.annotation) for p in signature.parameters if p.role not in ("ctx", "deps")]
+    for name, annotation in named:
+        if fault := _unconvertible(annotation):
+            yield f"{name}: {fault}"
 
 
 def _unconvertible(annotation: Any) -> str | None:
@@ -132,11 +155,6 @@ def _unconvertible(annotation: Any) -> str | None:
 
 
 def _output_faults(parameter: Parameter, source: Step[Any, Any], producer: Signature) -> Iterator[str]:
-    if source.options.may_be_skipped_alone and not parameter.has_default:
-        yield (
-            f"parameter {parameter.name!r} needs a default: step {source.slug!r} may be skipped "
-            "(or let this step be skipped with it: 'skip-cascade')"
-        )
     given = json_types.of(producer.returns, produced=True)
     if source.step_type == "map":
         given = json_types.ARRAY

@@ -20,7 +20,7 @@ def slug_fault(slug: str, kind: str) -> str | None:
 
     slug_fault("my-flow", "flow")   # "flow slug 'my-flow' is not valid: use letters, digits and _, …"
     """
-    if not _SLUG.fullmatch(slug):
+    if not isinstance(slug, str) or not _SLUG.fullmatch(slug):
         return f"{kind} slug {slug!r} is not valid: use letters, digits and _, not starting with a digit"
     if slug == "run":
         return f"{kind} slug 'run' is not valid: the word is reserved"

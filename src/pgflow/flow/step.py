@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, overload
 
 from typing_extensions import ParamSpec, TypeVar
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P", default=...)
 T = TypeVar("T", default=Any)
 D = TypeVar("D")
+E = TypeVar("E")
 
 StepType: TypeAlias = Literal["single", "map"]
 SkipMode: TypeAlias = Literal["fail", "skip", "skip-cascade"]
@@ -83,12 +83,12 @@ class Step(Generic[P, T]):
         fn = self.fn
         while isinstance(fn, functools.partial):
             fn = fn.func
-        return asyncio.iscoroutinefunction(fn) or asyncio.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
+        return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
 
     @property
     def location(self) -> str:
         """`file.py:12`, for messages; empty where Python does not know."""
-        code = getattr(inspect.unwrap(self.fn), "__code__", None)
+        code = getattr(plain_function(self.fn), "__code__", None)
         if code is None:
             return ""
         path = Path(code.co_filename)
@@ -107,6 +107,14 @@ class Step(Generic[P, T]):
         return self.flow.plan.bindings[self.slug]
 
 
+def plain_function(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """The function behind a partial, a wrapper or a callable object: where its code and annotations are."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    fn = inspect.unwrap(fn)
+    return fn if inspect.isroutine(fn) else type(fn).__call__
+
+
 @dataclass(frozen=True, slots=True)
 class Needed:
     """The default value that `needs` leaves on a parameter."""
@@ -117,7 +125,11 @@ class Needed:
     MISSING = inspect.Parameter.empty
 
 
-def needs(step: Step[Any, D], *, default: Any = inspect.Parameter.empty) -> D:
+@overload
+def needs(step: Step[Any, D]) -> D: ...
+@overload
+def needs(step: Step[Any, D], *, default: E) -> D | E: ...
+def needs(step: Step[Any, Any], *, default: Any = inspect.Parameter.empty) -> Any:
     """Names a dependency by the step itself, under any parameter name and typed.
 
         @flow.step
@@ -127,4 +139,4 @@ def needs(step: Step[Any, D], *, default: Any = inspect.Parameter.empty) -> D:
     """
     if not isinstance(step, Step):
         raise TypeError(f"needs() takes a step (a function decorated by @flow.step or @flow.map), not {step!r}")
-    return Needed(step, default)  # type: ignore[return-value]  # the worker puts the output in its place
+    return Needed(step, default)  # the worker puts the output in its place

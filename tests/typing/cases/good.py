@@ -1,0 +1,119 @@
+"""Flows as users write them: nothing to complain about."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any, assert_type
+from uuid import UUID
+
+from pydantic import BaseModel
+
+import pgflow
+from pgflow import AsyncClient, Client, Context, Flow, Permanent, RetryAfter, RunFailed, Step, Worker, needs
+
+
+class Request(BaseModel):
+    campaign_id: int
+
+
+@dataclass
+class Subscriber:
+    address: str
+
+
+campaign = Flow("email_campaign", max_attempts=3, base_delay=5, timeout=60)
+typed = Flow[Request, dict[str, Any]]("typed")
+
+
+@campaign.step
+def fetch_subscribers(flow_input: Request) -> list[Subscriber]:
+    return [Subscriber(str(flow_input.campaign_id))]
+
+
+@campaign.map(over=fetch_subscribers, max_attempts=5, start_delay=1)
+async def send_email(subscriber: Subscriber, ctx: Context) -> UUID:
+    if ctx.cancelled.is_set():
+        raise RetryAfter(2.5)
+    return ctx.run_id
+
+
+@campaign.map(initial_tasks=3)
+def ping(index: int) -> int:
+    return index
+
+
+@campaign.map(over="fetch_subscribers")
+def check(subscriber: Subscriber) -> bool:
+    return bool(subscriber.address)
+
+
+@campaign.step(run_if={"fetch_subscribers": []}, when_unmet="skip-cascade", when_exhausted="skip")
+def none_there(fetch_subscribers: list[Subscriber]) -> str:
+    raise Permanent("nobody")
+
+
+@campaign.step(slug="summary", depends_on=["ping", check])
+async def track(
+    deps: dict[str, Any],
+    receipts: list[UUID] = needs(send_email),
+    nobody: str | None = needs(none_there, default=None),
+) -> dict[str, int]:
+    return {"sent": len(receipts)}
+
+
+@typed.map
+def each(x: int) -> str:
+    return str(x)
+
+
+def steps_are_typed() -> None:
+    assert_type(needs(fetch_subscribers), list[Subscriber])
+    assert_type(needs(send_email), list[UUID])
+    assert_type(needs(ping), list[int])
+    assert_type(needs(track), dict[str, int])
+    assert_type(needs(each), list[str])
+    step: Step[..., Any] = send_email
+    by_slug: dict[str, Step[Any, Any]] = dict(campaign.steps)
+    print(step.slug, by_slug)
+
+
+def steps_are_callable() -> None:
+    fetch_subscribers(Request(campaign_id=1))
+    fetch_subscribers(flow_input=Request(campaign_id=1))
+    ping(3)
+
+
+async def async_steps_are_callable() -> None:
+    await send_email(Subscriber("a"), Context())
+    await track({}, [], None)
+
+
+def flows_are_objects() -> None:
+    campaign.check()
+    shape: dict[str, Any] = campaign.shape()
+    text: str = campaign.sql() + campaign.mermaid() + str(campaign)
+    print(shape, text)
+
+
+def flows_run() -> None:
+    result = pgflow.execute(campaign, {"campaign_id": 123}, timeout=3)
+    assert_type(result, dict[str, Any])
+    with Client() as client:
+        run = client.start(campaign, {"campaign_id": 123})
+        try:
+            run = client.wait(run, timeout=60)
+        except RunFailed as error:
+            print(error.step, error.run_id)
+        print(run.steps["send_email"].status, run.output)
+    Worker([campaign, typed], concurrency=50).run()
+
+
+async def flows_run_async() -> None:
+    await pgflow.aexecute(typed, [1])
+    async with AsyncClient() as client:
+        run = await client.wait(await client.start("email_campaign", {}))
+        print(run.status)
+
+
+asyncio.run(flows_run_async())

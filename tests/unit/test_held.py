@@ -1,0 +1,121 @@
+"""Held: what a worker has in hand, and how much more it may take."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from uuid import UUID
+
+import pytest
+
+from pgflow.records import Outcome, Task
+from pgflow.worker.held import Held
+
+
+def task(index: int = 0, fence: int = 1) -> Task:
+    return Task("f", UUID(int=7), "a", index, index, b"{}", None, fence, 1, 3, 60, 5)
+
+
+@pytest.fixture
+def changes() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def held(changes: list[str]) -> Held:
+    return Held(3, lambda: changes.append("changed"))
+
+
+def test_what_is_held_takes_up_room_until_it_is_dropped(held: Held, changes: list[str]):
+    one, two = held.add(task(1)), held.add(task(2))
+    assert (len(held), held.free) == (2, 1)
+    assert list(held) == [one, two]
+    held.drop(one.task.key)
+    assert (len(held), held.free, len(changes)) == (1, 2, 1)
+    assert list(held) == [two]
+
+
+def test_dropping_twice_frees_once(held: Held):
+    key = held.add(task()).task.key
+    held.drop(key)
+    held.drop(key)
+    assert held.free == 3
+
+
+def test_holdings_may_change_while_they_are_walked(held: Held):
+    for n in range(3):
+        held.add(task(n))
+    for holding in held:
+        held.drop(holding.task.key)
+    assert len(held) == 0
+
+
+def test_another_claim_of_one_task_is_another_holding(held: Held):
+    old, new = held.add(task(fence=1)), held.add(task(fence=2))
+    held.drop(old.task.key)
+    assert list(held) == [new]
+
+
+async def test_a_handler_that_cannot_be_stopped_takes_up_room_until_it_ends(held: Held, changes: list[str]):
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    held.linger(future)
+    assert (held.free, len(held)) == (2, 0)
+    future.set_result(None)
+    await asyncio.sleep(0)
+    assert (held.free, len(changes)) == (3, 1)
+
+
+def test_due_are_those_leased_longer_ago(held: Held):
+    old, fresh = held.add(task(1)), held.add(task(2))
+    old.leased_at = time.monotonic() - 10
+    assert held.due(older_than=5) == [old]
+    assert held.due(older_than=60) == []
+    fresh.leased_at = time.monotonic() - 10
+    assert held.due(older_than=5) == [old, fresh]
+
+
+async def test_what_is_lost_is_told_and_cancelled_and_stays_held_until_it_is_dropped(held: Held):
+    holding, other = held.add(task(1)), held.add(task(2))
+
+    async def work() -> Outcome:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    holding.job = asyncio.create_task(work())
+    await asyncio.sleep(0)
+    held.lose([holding.task.key, task(99).key])
+    with pytest.raises(asyncio.CancelledError):
+        await holding.job
+    assert holding.lost
+    assert holding.cancelled.is_set()
+    assert not other.lost
+    assert not other.cancelled.is_set()
+    assert held.free == 1
+
+
+async def test_what_is_lost_is_cancelled_once(held: Held):
+    holding = held.add(task())
+    cleaning_up = asyncio.Event()
+
+    async def work() -> Outcome:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cleaning_up.set()
+            await asyncio.sleep(0)
+        raise AssertionError
+
+    holding.job = asyncio.create_task(work())
+    await asyncio.sleep(0)
+    held.lose([holding.task.key])
+    held.lose([holding.task.key])
+    assert holding.job.cancelling() == 1
+    with pytest.raises(asyncio.CancelledError):
+        await holding.job
+    assert cleaning_up.is_set()
+
+
+def test_a_holding_without_a_job_can_be_lost(held: Held):
+    holding = held.add(task())
+    held.lose([holding.task.key])
+    assert holding.lost
