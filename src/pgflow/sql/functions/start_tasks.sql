@@ -9,7 +9,9 @@ as $$
 declare
   v_claimed pgflow.claimed_task[];
 begin
-  if coalesce(cardinality(msg_ids), 0) = 0 then
+  -- An unknown flow has no queue, and so no tasks.
+  if coalesce(cardinality(msg_ids), 0) = 0
+     or to_regclass(format('pgmq.%I', pgflow._queue_table(start_tasks.flow_slug))) is null then
     return;
   end if;
   v_claimed := array(

@@ -1,0 +1,24 @@
+"""A database that many quick tests share, each in a transaction that is rolled back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from tests.conftest import _database
+
+
+@pytest.fixture(scope="session")
+def _trials(server: str, _template: str) -> Iterator[str]:
+    with _database(server, template=_template) as dsn:
+        yield dsn
+
+
+@pytest.fixture
+def trial(_trials: str) -> Iterator[psycopg.Connection]:
+    """A connection in a transaction of which nothing stays: for tests that need no second one and no clock."""
+    with psycopg.connect(_trials) as connection:
+        yield connection
+        connection.rollback()
