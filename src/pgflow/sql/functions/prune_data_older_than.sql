@@ -30,8 +30,13 @@ begin
   delete from pgflow.step_states ss using unnest(v_run_ids) as w(run_id) where ss.run_id = w.run_id;
   delete from pgflow.runs r using unnest(v_run_ids) as w(run_id) where r.run_id = w.run_id;
 
-  for v_queue in select f.flow_slug from pgflow.flows f order by f.flow_slug loop
-    execute format('delete from pgmq.%I where archived_at < $1', 'a_' || lower(v_queue.flow_slug)) using v_cutoff;
+  for v_queue in
+    select 'a_' || lower(f.flow_slug) as archive
+      from pgflow.flows f
+     where to_regclass(format('pgmq.%I', 'a_' || lower(f.flow_slug))) is not null -- a caller's row may have no queue
+     order by f.flow_slug
+  loop
+    execute format('delete from pgmq.%I where archived_at < $1', v_queue.archive) using v_cutoff;
   end loop;
 end
 $$;

@@ -10,7 +10,9 @@ set search_path to ''
 as $$
 #variable_conflict use_column
 declare
-  v_in_grace constant boolean := pgflow._note_outage(0) > clock_timestamp();
+  -- Of all leases the longest: a shorter silence than that is none.
+  v_in_grace constant boolean := clock_timestamp() < pgflow._note_outage(
+    coalesce((select max(w.lease) from pgflow.workers w), 0));
   v_requeued int := 0;
   v_flow record;
 begin
@@ -47,12 +49,13 @@ begin
      group by m.flow_slug
      order by m.flow_slug
   loop
+    perform pgflow._lock_messages(
+      v_flow.flow_slug, v_flow.given_up || array(select k.msg_id from unnest(v_flow.requeued) as k));
     perform pgflow._archive_messages(v_flow.flow_slug, array_remove(v_flow.given_up, null));
     if v_flow.requeued <> '{}' then
-      perform pgflow._send_lost_messages(v_flow.flow_slug, v_flow.requeued);
-      perform pgflow._set_visible(v_flow.flow_slug, array_agg(k.msg_id), array_agg(clock_timestamp()))
-         from unnest(v_flow.requeued) as k;
-      perform pgflow._wake_workers(v_flow.flow_slug);
+      perform pgflow._show_again(
+        v_flow.flow_slug, v_flow.requeued,
+        array_fill(clock_timestamp(), array[cardinality(v_flow.requeued)]));
       v_requeued := v_requeued + cardinality(v_flow.requeued);
     end if;
   end loop;
