@@ -6,6 +6,7 @@ database is made once and then copied per test.
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import os
 import shutil
@@ -48,12 +49,21 @@ def server() -> Iterator[str]:
 @contextmanager
 def short_directory() -> Iterator[Path]:
     """A directory near the root: pytest's own are too deep for a socket, and closed to the server's user."""
-    path = Path(tempfile.mkdtemp(prefix="pgflow-test-", dir="/tmp"))  # noqa: S108
+    path = Path(tempfile.mkdtemp(prefix="pgflow-test-", dir="/tmp"))
     path.chmod(0o755)
     try:
         yield path / "embedded"
     finally:
+        _await_stop(path / "embedded")
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _await_stop(directory: Path) -> None:
+    """Waits until no process of the directory's server is left: one whose files vanish would linger."""
+    lock = directory / "server.lock"
+    if lock.is_file():
+        with lock.open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
 
 
 @pytest.fixture

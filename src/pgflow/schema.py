@@ -15,7 +15,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 
 import psycopg
-from psycopg import Connection
+from psycopg import Connection, IsolationLevel
 from psycopg.sql import SQL, Composed, Literal
 
 from pgflow.db import AsyncDatabase, Database
@@ -25,6 +25,9 @@ from pgflow.errors import SchemaError
 #: What of pgmq the SQL core calls; its presence is what makes an existing pgmq schema usable.
 _PGMQ_NEEDED = ("create", "send", "archive", "delete", "drop_queue", "read")
 _PGMQ_MINIMUM = (1, 4, 4)
+
+#: The database's own setting may put foreign functions before PostgreSQL's, and so into our tables' defaults.
+_SAFE_PATH = "set local search_path to ''"
 
 _BOOKKEEPING = """
 create schema if not exists pgflow;
@@ -68,6 +71,9 @@ def migrate(dsn: str) -> list[str]:
     rights. Nothing is changed then.
     """
     with translated(dsn), psycopg.connect(dsn, application_name="pgflow migrate") as connection:
+        # What another migrator did while we waited for the lock must be seen.
+        connection.isolation_level = IsolationLevel.READ_COMMITTED
+        connection.execute(_SAFE_PATH)
         connection.execute("select pg_advisory_xact_lock(hashtext('pgflow.migrate'))")
         applied = []
         for name, statement in _plan(connection):
@@ -77,14 +83,17 @@ def migrate(dsn: str) -> list[str]:
 
 
 def script(dsn: str | None = None) -> str:
-    """The SQL that `migrate` would run, as one text for psql; without a database, that for an empty one."""
+    """The SQL that `migrate` would run, as one text for psql.
+
+    Without a database, that for an empty one whose server does not offer the pgmq extension.
+    """
     if dsn is None:
-        parts = list(_upgrade(set(), {}, supabase=False))
+        parts = [("pgmq", _pgmq_script()), *_upgrade(set(), {}, supabase=False)]
     else:
         with translated(dsn), psycopg.connect(dsn) as connection:
             parts = list(_plan(connection))
     texts = [statement if isinstance(statement, str) else statement.as_string(None) for _, statement in parts]
-    return "\n".join(["begin;", *map(_ended, texts), "commit;"]) + "\n" if texts else ""
+    return "\n".join(["begin;", *map(_ended, [_SAFE_PATH, *texts]), "commit;"]) + "\n" if texts else ""
 
 
 def _ended(text: str) -> str:

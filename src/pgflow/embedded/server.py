@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 import weakref
+from enum import IntEnum
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -42,6 +44,16 @@ fsync = off
 synchronous_commit = off
 full_page_writes = off
 """
+#: The lines of a log that say why a start failed.
+_COMPLAINT = re.compile(r"FATAL:|PANIC:|HINT:|could not")
+
+
+class _Response(IntEnum):
+    """What pg_isready says."""
+
+    ACCEPTS = 0
+    REJECTS = 1  # it is coming up, or going down
+    NONE = 2
 
 
 def start(directory: Path | None = None, *, port: int | None = None, durable: bool = True) -> Server:
@@ -58,7 +70,13 @@ def start(directory: Path | None = None, *, port: int | None = None, durable: bo
     place = Directory(directory or config.load().embedded_dir or default_directory())
     package = binaries.package()
     place.prepare(account)
-    return _Launcher(place, binaries.find(package, place.path, account), account).join(port, durable)
+    if account is not None and not binaries.is_reachable(place.path, account):
+        raise EmbeddedError(
+            f"{place.path} is not within reach of the user {account.name}, who runs the server: "
+            "set PGFLOW_EMBEDDED_DIR to a directory whose parents everybody may enter"
+        )
+    with place.starting():
+        return _Launcher(place, binaries.find(package, place.path, account), account).join(port, durable)
 
 
 class Server:
@@ -101,7 +119,7 @@ class Server:
 
 
 class _Launcher:
-    """What it takes to bring a server up; lives for one `start`."""
+    """What it takes to bring a server up; lives for one `start`, which nobody else does meanwhile."""
 
     def __init__(self, place: Directory, programs: Path, account: Account | None) -> None:
         self.place = place
@@ -109,22 +127,55 @@ class _Launcher:
         self.account = account
 
     def join(self, port: int | None, durable: bool) -> Server:
-        with self.place.starting():
-            descriptor = self.place.hold()
-            try:
-                if not self.is_running():
-                    self.initialise()
-                    self.launch(port, durable)
-                server = Server(self.place, descriptor)
-                if not self.place.is_watched():
-                    self.post_watchdog(server)
-            except BaseException:
-                os.close(descriptor)
-                raise
-            return server
+        descriptor = self.place.hold()
+        try:
+            # Before there is a server, so that it is stopped even if we are killed the next moment.
+            if not self.place.is_watched():
+                self.post_watchdog()
+            if (lock := self.await_server()) is not None:
+                try:
+                    self.initialise(lock)
+                    self.launch(lock, port, durable)
+                finally:
+                    os.close(lock)
+            return Server(self.place, descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
 
-    def run(self, program: str, *arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
-        """One of PostgreSQL's programs, as the server's user and without our locks or environment."""
+    def await_server(self) -> int | None:
+        """None once the server answers; the lock to start it under once nothing of an earlier one is left.
+
+        A server whose starter was killed may still be coming up; the last processes of one that was killed
+        itself need a moment to notice.
+        """
+        deadline = time.monotonic() + _START_SECONDS
+        while (response := self.response()) is not _Response.ACCEPTS:
+            if response is _Response.NONE and (lock := self.place.try_own_server()) is not None:
+                return lock
+            if time.monotonic() > deadline:
+                raise EmbeddedError(
+                    f"an earlier PostgreSQL in {self.place.path} neither answers nor ends (log: {self.place.log}): "
+                    "stop its processes"
+                )
+            time.sleep(0.05)
+        return None
+
+    def response(self) -> _Response:
+        """How the server answers at its socket. Its pid says nothing: another process may have got it."""
+        try:
+            lines = (self.place.data / "postmaster.pid").read_text().splitlines()
+        except FileNotFoundError:
+            return _Response.NONE
+        if len(lines) < 6:  # still being written
+            return _Response.NONE
+        asked = self.run("pg_isready", "-q", "-h", lines[4], "-p", lines[3], "-U", "postgres", "-d", "postgres")
+        return _Response(min(asked.returncode, _Response.NONE))
+
+    def run(
+        self, program: str, *arguments: str, text: str | None = None, lock: int | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """One of PostgreSQL's programs, as the server's user, without our environment and with no lock but this."""
         return subprocess.run(  # noqa: S603  # a program of the wheel, with fixed arguments
             [str(self.programs / program), *arguments],
             input=text,
@@ -134,6 +185,7 @@ class _Launcher:
             cwd=self.place.path,
             env={"PATH": os.defpath, "LC_ALL": "C"},
             timeout=_START_SECONDS * 2,
+            pass_fds=() if lock is None else (lock,),
             **self._credentials(),
         )
 
@@ -142,14 +194,9 @@ class _Launcher:
             return {}
         return {"user": self.account.uid, "group": self.account.gid, "extra_groups": []}
 
-    def is_running(self) -> bool:
-        if not (self.place.data / "postmaster.pid").exists():
-            return False
-        return self.run("pg_ctl", "status", "-D", str(self.place.data)).returncode == 0
-
     # -- the first time
 
-    def initialise(self) -> None:
+    def initialise(self, lock: int) -> None:
         """Makes the cluster and its database, whole or not at all."""
         if self.place.data.exists():
             self._check_version()
@@ -163,7 +210,7 @@ class _Launcher:
             self.run(
                 "initdb", f"--pgdata={partial}", "--username=postgres", "--encoding=UTF8", "--locale=C.UTF-8",
                 "--auth-local=trust", "--auth-host=scram-sha-256", f"--pwfile={password}",
-                "--no-sync", "--no-instructions",
+                "--no-sync", "--no-instructions", lock=lock,
             ),
             "initdb failed",
         )  # fmt: skip
@@ -171,9 +218,12 @@ class _Launcher:
         if self.account is not None:
             os.chown(password, 0, 0)
         self._must(
-            self.run("postgres", "--single", "-D", str(partial), "postgres", text=f"create database {_DATABASE}\n"),
+            self.run(
+                "postgres", "--single", "-D", str(partial), "postgres",
+                text=f"create database {_DATABASE}\n", lock=lock,
+            ),
             "creating the database failed",
-        )
+        )  # fmt: skip
         partial.rename(self.place.data)
 
     def _make_password(self) -> Path:
@@ -200,44 +250,38 @@ class _Launcher:
 
     # -- every time
 
-    def launch(self, port: int | None, durable: bool) -> None:
-        self._check_reachable()
+    def launch(self, lock: int, port: int | None, durable: bool) -> None:
+        # We own the server's lock, so these are of a dead one; their pid may be somebody else's by now.
+        (self.place.data / "postmaster.pid").unlink(missing_ok=True)
         settings = _SETTINGS.format(
             listen="" if port is None else "127.0.0.1",
             port=_free_port() if port == 0 else port or 5432,
-            sockets=str(self.place.make_socket_folder(self.account)).replace("'", "''"),
+            sockets=self._empty_socket_folder(),
         )
         (self.place.data / "postgresql.conf").write_text(settings + ("" if durable else _NOT_DURABLE))
         self.place.log.touch(mode=0o600)
         give_to(self.place.log, self.account)
-        deadline = time.monotonic() + _START_SECONDS
-        while True:
-            started = self.run(
-                "pg_ctl", "start", "-D", str(self.place.data), "-l", str(self.place.log),
-                "-w", "-t", str(_START_SECONDS), "-s",
-            )  # fmt: skip
-            # After a kill -9 of the server its last children need a moment to notice.
-            if started.returncode == 0 or time.monotonic() > deadline or not self._has_leftovers():
-                break
-            time.sleep(0.1)
-        self._must(started, "the embedded PostgreSQL does not start")
+        said_before = self.place.log.stat().st_size
+        # Relative, since pg_ctl puts them into a shell's command without minding their characters.
+        started = self.run(
+            "pg_ctl", "start", "-D", self.place.data.name, "-l", self.place.log.name,
+            "-w", "-t", str(_START_SECONDS), "-s", lock=lock,
+        )  # fmt: skip
+        if started.returncode != 0:
+            raise EmbeddedError(f"the embedded PostgreSQL does not start: {self._complaints(said_before)}")
 
-    def _has_leftovers(self) -> bool:
-        return "shared memory block" in self._log_tail() or "lock file" in self._log_tail()
+    def _empty_socket_folder(self) -> Path:
+        folder = self.place.make_socket_folder(self.account)
+        for stale in folder.glob(".s.PGSQL.*"):
+            stale.unlink()
+        return folder
 
-    def _check_reachable(self) -> None:
-        if self.account is not None and self.run("pg_ctl", "--version").returncode != 0:
-            raise EmbeddedError(
-                f"{self.place.path} is not within reach of the user {self.account.name}, who runs the server: "
-                "set PGFLOW_EMBEDDED_DIR to a directory whose parents everybody may enter"
-            )
-
-    def post_watchdog(self, server: Server) -> None:
+    def post_watchdog(self) -> None:
         """Outlives us: no output of ours, no session of ours, no lock of ours."""
         account = [str(self.account.uid), str(self.account.gid)] if self.account else ["", ""]
         subprocess.run(  # noqa: S603  # our own script, which goes on in a process of its own
             [
-                sys.executable, "-I", "-S", watchdog.__file__, str(self.place.path), *account, server._sockets,
+                sys.executable, "-I", "-S", watchdog.__file__, str(self.place.path), *account,
                 str(self.programs / "pg_ctl"), "stop", "-D", str(self.place.data), "-m", "fast", "-s",
             ],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -246,14 +290,12 @@ class _Launcher:
 
     def _must(self, done: subprocess.CompletedProcess[str], what: str) -> None:
         if done.returncode != 0:
-            said = [
-                *self._log_tail().splitlines()[-3:],
-                *(done.stderr or done.stdout).strip().splitlines()[-2:],
-            ]
-            raise EmbeddedError(f"{what}: {' | '.join(said)} (log: {self.place.log})")
+            raise EmbeddedError(f"{what}: {' | '.join((done.stderr or done.stdout).strip().splitlines()[-2:])}")
 
-    def _log_tail(self) -> str:
-        return self.place.log.read_text(errors="replace")[-2000:] if self.place.log.exists() else ""
+    def _complaints(self, offset: int) -> str:
+        """What the log says of a start that failed, in one line."""
+        said = self.place.log.read_bytes()[offset:].decode(errors="replace").splitlines()
+        return f"{' | '.join(line for line in said if _COMPLAINT.search(line))} (log: {self.place.log})"
 
 
 def _free_port() -> int:

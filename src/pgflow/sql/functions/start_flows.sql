@@ -1,5 +1,6 @@
 -- Starts many runs of a flow at once and returns them in the order of the inputs. All inputs are checked
 -- before anything is written; a key that has a run already gives that run. start_at: no task before then.
+-- Locks nothing but what it makes; who starts runs under the same new keys waits.
 create or replace function pgflow.start_flows(
   flow_slug text,
   inputs jsonb[],
