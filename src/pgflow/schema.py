@@ -16,7 +16,7 @@ from importlib.resources.abc import Traversable
 
 import psycopg
 from psycopg import Connection, IsolationLevel
-from psycopg.sql import SQL, Composed, Literal
+from psycopg.sql import SQL
 
 from pgflow.db import AsyncDatabase, Database
 from pgflow.db.errors import translated
@@ -26,8 +26,12 @@ from pgflow.errors import SchemaError
 _PGMQ_NEEDED = ("create", "send", "archive", "delete", "drop_queue", "read")
 _PGMQ_MINIMUM = (1, 4, 4)
 
-#: The database's own setting may put foreign functions before PostgreSQL's, and so into our tables' defaults.
-_SAFE_PATH = "set local search_path to ''"
+#: The database's own search path may put foreign functions before PostgreSQL's, and so into our tables' defaults.
+#: Bodies of functions may name functions that come later in the alphabet.
+_PRELUDE = """
+set local search_path to '';
+set local check_function_bodies to off;
+"""
 
 _BOOKKEEPING = """
 create schema if not exists pgflow;
@@ -73,7 +77,7 @@ def migrate(dsn: str) -> list[str]:
     with translated(dsn), psycopg.connect(dsn, application_name="pgflow migrate") as connection:
         # What another migrator did while we waited for the lock must be seen.
         connection.isolation_level = IsolationLevel.READ_COMMITTED
-        connection.execute(_SAFE_PATH)
+        connection.execute(_PRELUDE)
         connection.execute("select pg_advisory_xact_lock(hashtext('pgflow.migrate'))")
         applied = []
         for name, statement in _plan(connection):
@@ -92,8 +96,8 @@ def script(dsn: str | None = None) -> str:
     else:
         with translated(dsn), psycopg.connect(dsn) as connection:
             parts = list(_plan(connection))
-    texts = [statement if isinstance(statement, str) else statement.as_string(None) for _, statement in parts]
-    return "\n".join(["begin;", *map(_ended, [_SAFE_PATH, *texts]), "commit;"]) + "\n" if texts else ""
+    texts = [statement for _, statement in parts]
+    return "\n".join(["begin;", *map(_ended, [_PRELUDE, *texts]), "commit;"]) + "\n" if texts else ""
 
 
 def _ended(text: str) -> str:
@@ -125,7 +129,7 @@ def prepare(database: AsyncDatabase | Database) -> None:
 # ---------------------------------------------------------------------------------------- the plan
 
 
-def _plan(connection: Connection) -> Iterator[tuple[str, str | Composed]]:
+def _plan(connection: Connection) -> Iterator[tuple[str, str]]:
     """What is still to be run, as (name, SQL); raises before anything is, where it must not be run."""
     _refuse_foreign(connection)
     done = _applied_migrations(connection)
@@ -136,35 +140,30 @@ def _plan(connection: Connection) -> Iterator[tuple[str, str | Composed]]:
     yield from _upgrade(done, _applied_functions(connection), supabase=_has_supabase(connection))
 
 
-def _upgrade(done: set[int], checksums: dict[str, str], *, supabase: bool) -> Iterator[tuple[str, str | Composed]]:
+def _upgrade(done: set[int], checksums: dict[str, str], *, supabase: bool) -> Iterator[tuple[str, str]]:
     if not done:
         yield "bookkeeping", _BOOKKEEPING
     for migration in _migrations():
         if migration.number not in done:
-            yield migration.name, migration.text
-            yield f"{migration.name} noted", _note_migration(migration)
+            yield migration.name, _ended(migration.text) + _note_migration(migration)
     changed = [f for f in _functions(supabase=supabase) if checksums.get(f.name) != f.checksum]
-    if changed:
-        # Bodies may name functions that come later in the alphabet.
-        yield "functions", "set local check_function_bodies = off"
     for function in changed:
-        yield function.name, function.text
-        yield f"{function.name} noted", _note_function(function)
+        yield function.name, _ended(function.text) + _note_function(function)
     if supabase and any(f.name == "setup_requeue_stalled_tasks_cron" for f in changed):
         yield "cron", "select pgflow.setup_requeue_stalled_tasks_cron()"
 
 
-def _note_migration(migration: Script) -> Composed:
-    return SQL("insert into pgflow.schema_migrations (number, name) values ({}, {})").format(
-        Literal(migration.number), Literal(migration.name)
-    )
+def _note_migration(migration: Script) -> str:
+    note = SQL("insert into pgflow.schema_migrations (number, name) values ({}, {});")
+    return note.format(migration.number, migration.name).as_string(None)
 
 
-def _note_function(function: Script) -> Composed:
-    return SQL(
+def _note_function(function: Script) -> str:
+    note = SQL(
         "insert into pgflow.schema_functions (name, checksum) values ({}, {}) "
-        "on conflict (name) do update set checksum = excluded.checksum, applied_at = now()"
-    ).format(Literal(function.name), Literal(function.checksum))
+        "on conflict (name) do update set checksum = excluded.checksum, applied_at = now();"
+    )
+    return note.format(function.name, function.checksum).as_string(None)
 
 
 # ---------------------------------------------------------------------------------------- what is there

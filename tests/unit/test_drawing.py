@@ -54,3 +54,15 @@ def test_a_dag_as_mermaid():
         "    send --> track\n"
         "    fetch --> track\n"
     )
+
+
+def test_mermaids_own_words_are_no_node_names():
+    flow = Flow("words")
+
+    @flow.step
+    def end(flow_input: Any) -> int: ...
+
+    @flow.step
+    def after(end: int) -> int: ...
+
+    assert flow.mermaid() == 'flowchart TD\n    end_["end"]\n    after["after"]\n    end_ --> after\n'

@@ -26,5 +26,4 @@ def migrate(
     with Database(settings) as database:
         applied = schema.migrate(database.dsn)
         where = f"the pgflow schema in {mask_password(settings.dsn)}" if settings.dsn else "the embedded database"
-        count = sum(not name.endswith(" noted") for name in applied)
-        typer.echo(f"{where} is up to date" + (f" now: {count} scripts applied" if applied else ""))
+        typer.echo(f"{where} is up to date" + (f" now: {len(applied)} scripts applied" if applied else ""))

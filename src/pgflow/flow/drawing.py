@@ -7,6 +7,9 @@ from typing import Any
 from pgflow.flow.plan import Plan
 from pgflow.flow.step import Step
 
+#: A node of such a name would break the diagram; the label stays.
+_WORDS_OF_MERMAID = {"class", "click", "default", "end", "flowchart", "graph", "style", "subgraph"}
+
 
 def text(flow_slug: str, plan: Plan) -> str:
     """One line per step, indented by how many steps come before it at the least, with what it waits for.
@@ -35,10 +38,14 @@ def mermaid(plan: Plan) -> str:
         label = f'"{_label(step)}"'
         conditional = step.options.run_if is not None or step.options.run_unless is not None
         opening, closing = ("{{", "}}") if conditional else ("[[", "]]") if step.step_type == "map" else ("[", "]")
-        lines.append(f"    {slug}{opening}{label}{closing}")
+        lines.append(f"    {_node(slug)}{opening}{label}{closing}")
     for slug in plan.steps:
-        lines += (f"    {dep} --> {slug}" for dep in plan.dependencies[slug])
+        lines += (f"    {_node(dep)} --> {_node(slug)}" for dep in plan.dependencies[slug])
     return "\n".join(lines) + "\n"
+
+
+def _node(slug: str) -> str:
+    return f"{slug}_" if slug.lower() in _WORDS_OF_MERMAID else slug
 
 
 def _label(step: Step[Any, Any]) -> str:

@@ -1,4 +1,5 @@
--- Supabase: pings worker functions that are due, by net.http_post. Locks: the rows of those it pings.
+-- Supabase: pings worker functions that are due, by net.http_post. Locks: the rows of those it pings, passing over
+-- what an overlapping call holds.
 create or replace function pgflow.ensure_workers()
 returns table (function_name text, invoked boolean, request_id bigint)
 language plpgsql
@@ -23,7 +24,7 @@ begin
   end if;
 
   return query
-    with due as (
+    with due as materialized (
       select f.function_name
         from pgflow.worker_functions f
        where f.enabled
@@ -33,6 +34,7 @@ begin
                     select from pgflow.workers w
                      where w.function_name = f.function_name and w.stopped_at is null and w.deprecated_at is null
                        and w.last_heartbeat_at > now() - f.debounce)))
+         for no key update of f skip locked
     ),
     sent as (
       select d.function_name,
