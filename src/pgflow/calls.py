@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from typing import Any, Generic, TypeAlias, TypeVar
 from uuid import UUID
 
@@ -103,8 +104,9 @@ def get_run(run_id: UUID) -> Call[Run | None]:
                  join pgflow.steps s on s.flow_slug = ss.flow_slug and s.step_slug = ss.step_slug
                 where ss.run_id = r.run_id),
               (select jsonb_build_array(t.step_slug, t.task_index, t.attempts_count, t.error_message)
-                 from pgflow.step_tasks t
-                where r.status = 'failed' and t.run_id = r.run_id and t.status = 'failed'
+                 from pgflow.step_states ss
+                 join pgflow.step_tasks t on t.run_id = ss.run_id and t.step_slug = ss.step_slug
+                where r.status = 'failed' and ss.run_id = r.run_id and ss.status = 'failed' and t.status = 'failed'
                 order by t.failed_at, t.step_slug, t.task_index
                 limit 1)
             from pgflow.runs r
@@ -114,18 +116,21 @@ def get_run(run_id: UUID) -> Call[Run | None]:
     )
 
 
-def list_runs(flow_slug: str | None, status: str | None, limit: int, before: datetime | None) -> Call[list[Run]]:
-    """-> the newest runs first, those that started before `before`, without step states."""
-    conditions = {
-        "r.flow_slug = %s": flow_slug,
-        "case when r.cancelled_at is null then r.status else 'cancelled' end = %s": status,
-        "r.started_at < %s": before,
-    }
-    given = {sql: value for sql, value in conditions.items() if value is not None}
+def list_runs(flow_slug: str | None, status: str | None, limit: int, before: Run | datetime | None) -> Call[list[Run]]:
+    """-> the newest runs first, without step states; those that come after a run in this order, or before a time."""
+    given: dict[str, tuple[Any, ...]] = {}
+    if flow_slug is not None:
+        given["r.flow_slug = %s"] = (flow_slug,)
+    if status is not None:
+        given["case when r.cancelled_at is null then r.status else 'cancelled' end = %s"] = (status,)
+    if isinstance(before, Run):  # not by its time alone: runs that one transaction started share it
+        given["(r.started_at, r.run_id) < (%s, %s)"] = (before.started_at, before.run_id)
+    elif before is not None:
+        given["r.started_at < %s"] = (before,)
     where = f"where {' and '.join(given)}" if given else ""
     return Call(
-        f"select {_RUN_COLUMNS} from pgflow.runs r {where} order by r.started_at desc, r.run_id limit %s",
-        (*given.values(), limit),
+        f"select {_RUN_COLUMNS} from pgflow.runs r {where} order by r.started_at desc, r.run_id desc limit %s",
+        (*chain.from_iterable(given.values()), limit),
         lambda rows: [_run(row) for row in rows],
     )
 

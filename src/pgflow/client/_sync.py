@@ -13,14 +13,16 @@ from uuid import UUID
 from pgflow import calls, schema
 from pgflow.client.arguments import check_listing, encode_input, encode_inputs, run_id_of, slug_of
 from pgflow.config import load
-from pgflow.db import Database, is_transient
-from pgflow.errors import DatabaseError, FlowMismatch, FlowNotFound, RunNotFound, RunTimeout
+from pgflow.db import Database
+from pgflow.errors import DatabaseUnreachable, FlowMismatch, FlowNotFound, RunNotFound, RunTimeout
 from pgflow.flow import Flow
 from pgflow.records import Run
 
 #: Seconds between two looks at a run that is waited for, while no notification comes: the first and the longest.
 _FIRST_LOOK = 0.02
 _LONGEST_LOOK = 1.0
+#: Seconds between two tries to get back to a database that went away.
+_RECONNECT = 0.25
 
 
 class Client:
@@ -127,9 +129,12 @@ class Client:
         *,
         status: str | None = None,
         limit: int = 50,
-        before: datetime | None = None,
+        before: Run | datetime | None = None,
     ) -> list[Run]:
-        """The newest runs first, without their steps; `before` (a start time) goes on where a listing ended."""
+        """The newest runs first, without their steps; `before` goes on behind a run, or at a start time.
+
+        older = client.list_runs(campaign, before=runs[-1])
+        """
         check_listing(status, limit)
         slug = None if flow is None else slug_of(flow)
         return self._database.run(calls.list_runs(slug, status, limit, before))
@@ -148,10 +153,11 @@ class Client:
         while True:
             try:
                 found = self._wait_until(run_id, deadline)
-            except DatabaseError as error:
-                if not is_transient(error) or time.monotonic() > deadline:
-                    raise
-                time.sleep(_LONGEST_LOOK)
+            except DatabaseUnreachable as error:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise RunTimeout(run_id, seconds) from error
+                time.sleep(min(_RECONNECT, left))
                 continue
             if found is None:
                 raise RunTimeout(run_id, seconds)

@@ -18,6 +18,9 @@ from pgflow.db.errors import translated
 
 T = TypeVar("T")
 
+#: Seconds that a call waits for a connection, be it that all are in use or that the database is away.
+_LONGEST_WAIT = 5.0
+
 
 class AsyncDatabase:
     """A database that runs Calls, each in one round trip and one transaction of its own.
@@ -56,7 +59,8 @@ class AsyncDatabase:
                 self.dsn,
                 min_size=0,
                 max_size=self._max_size,
-                timeout=30,
+                timeout=_LONGEST_WAIT,
+                reconnect_timeout=0,  # the next caller tries again, not a background task at its growing leisure
                 open=False,
                 configure=_configure,
                 kwargs={"autocommit": True},
@@ -93,7 +97,7 @@ class AsyncDatabase:
         return call.decode(rows)
 
     async def connect(self, dsn: str | None = None) -> AsyncConnection:
-        """A connection of one's own, outside the pool, in autocommit (for LISTEN, say)."""
+        """A connection of one's own, in autocommit (for LISTEN, say)."""
         with translated(dsn or self.dsn):
             connection = await psycopg.AsyncConnection.connect(dsn or self.dsn, autocommit=True)
             await _configure(connection)
@@ -102,11 +106,12 @@ class AsyncDatabase:
     @asynccontextmanager
     async def listen(self, *channels: str) -> AsyncIterator[AsyncConnection]:
         """A connection that listens on these channels, at PGFLOW_LISTEN_URL where one is set."""
-        async with await self.connect(self.settings.listen_dsn) as connection:
-            with translated(self.dsn):
+        dsn = self.settings.listen_dsn or self.dsn
+        with translated(dsn):
+            async with await self.connect(dsn) as connection:
                 for channel in channels:
                     await connection.execute(psycopg.sql.SQL("listen {}").format(psycopg.sql.Identifier(channel)))
-            yield connection
+                yield connection
 
 
 async def _configure(connection: AsyncConnection) -> None:

@@ -18,6 +18,9 @@ from pgflow.db.errors import translated
 
 T = TypeVar("T")
 
+#: Seconds that a call waits for a connection, be it that all are in use or that the database is away.
+_LONGEST_WAIT = 5.0
+
 
 class Database:
     """A database that runs Calls, each in one round trip and one transaction of its own.
@@ -56,7 +59,8 @@ class Database:
                 self.dsn,
                 min_size=0,
                 max_size=self._max_size,
-                timeout=30,
+                timeout=_LONGEST_WAIT,
+                reconnect_timeout=0,  # the next caller tries again, not a background task at its growing leisure
                 open=False,
                 configure=_configure,
                 kwargs={"autocommit": True},
@@ -92,7 +96,7 @@ class Database:
         return call.decode(rows)
 
     def connect(self, dsn: str | None = None) -> Connection:
-        """A connection of one's own, outside the pool, in autocommit (for LISTEN, say)."""
+        """A connection of one's own, in autocommit (for LISTEN, say)."""
         with translated(dsn or self.dsn):
             connection = psycopg.Connection.connect(dsn or self.dsn, autocommit=True)
             _configure(connection)
@@ -101,10 +105,10 @@ class Database:
     @contextmanager
     def listen(self, *channels: str) -> Iterator[Connection]:
         """A connection that listens on these channels, at PGFLOW_LISTEN_URL where one is set."""
-        with self.connect(self.settings.listen_dsn) as connection:
-            with translated(self.dsn):
-                for channel in channels:
-                    connection.execute(psycopg.sql.SQL("listen {}").format(psycopg.sql.Identifier(channel)))
+        dsn = self.settings.listen_dsn or self.dsn
+        with translated(dsn), self.connect(dsn) as connection:
+            for channel in channels:
+                connection.execute(psycopg.sql.SQL("listen {}").format(psycopg.sql.Identifier(channel)))
             yield connection
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Any
 
@@ -10,7 +11,7 @@ from psycopg.adapt import Loader
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from pgflow import embedded
-from pgflow.config import Settings, SettingsError, mask_password
+from pgflow.config import Settings, SettingsError
 
 #: What a connection gets unless its address says otherwise. A silent network is noticed within half a minute.
 _DEFAULTS: dict[str, Any] = {
@@ -32,13 +33,7 @@ class Address:
     """
 
     def __init__(self, dsn: str, server: embedded.Server | None = None) -> None:
-        try:
-            self.dsn = make_conninfo(**{**_DEFAULTS, **conninfo_to_dict(dsn)})
-        except ProgrammingError as error:
-            raise SettingsError(
-                f"{mask_password(dsn)!r} is no address of a database ({str(error).strip()}): "
-                "expected postgresql://user@host:5432/database"
-            ) from error
+        self.dsn = make_conninfo(**{**_DEFAULTS, **_parts(dsn)})
         self._server = server
 
     @classmethod
@@ -58,6 +53,30 @@ class Address:
         """Gives up the embedded server, if it is one."""
         if self._server is not None:
             self._server.close()
+
+
+def _parts(dsn: str) -> dict[str, Any]:
+    """What an address says. One that cannot be right is refused, and not shown if it may hold a password: special
+    characters that were not escaped put pieces of it anywhere."""
+    is_secret = "@" in dsn or "password" in dsn.lower()
+    try:
+        parts = conninfo_to_dict(dsn)
+    except ProgrammingError as error:
+        fault = str(error).strip()
+        if is_secret:
+            fault = re.sub('".*"', '"…"', fault, flags=re.DOTALL)
+    else:
+        ports = str(parts.get("port", "")).split(",")
+        if "@" in str(parts.get("host", ""))[1:]:  # in front it is an abstract socket's
+            fault = "its host has an @ in it"
+        elif not all(port.isdigit() for port in ports if port):
+            fault = "its port is no number"
+        else:
+            return parts
+    raise SettingsError(
+        f"{'this' if is_secret else repr(dsn)} is no address of a database ({fault}): expected "
+        "postgresql://user@host:5432/database, special characters in a password written as %40 and the like"
+    )
 
 
 class _RawJson(Loader):

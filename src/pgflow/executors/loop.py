@@ -12,11 +12,19 @@ from pgflow.executors.base import Result
 class LoopExecutor:
     """Each handler is a task of the loop; cancelling its future cancels the handler."""
 
+    def __init__(self) -> None:
+        self._running: set[asyncio.Task[Result]] = set()
+
     def submit(self, fn: Callable[..., Any], arguments: dict[str, Any]) -> asyncio.Future[Result]:
-        return asyncio.create_task(_call(fn, arguments))
+        task = asyncio.create_task(_call(fn, arguments))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return task
 
     def close(self) -> None:
-        """Nothing to do: the loop is the worker's."""
+        """Gives up handlers that ignored their cancellation: `asyncio.run` would wait for them for ever."""
+        for task in self._running:
+            asyncio.tasks._unregister_task(task)
 
 
 async def _call(fn: Callable[..., Any], arguments: dict[str, Any]) -> Result:

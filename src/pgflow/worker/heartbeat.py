@@ -48,9 +48,10 @@ class Heartbeat:
             pause = self._lease / 3
             try:
                 with Database(load(dsn=self._dsn), max_size=1) as database:
-                    while not self._stopped.wait(pause):
+                    while not self._stopped.is_set():
                         self._beat_once(database, loop)
                         self._backoff.succeeded()
+                        self._stopped.wait(pause)
             except Exception as error:
                 # not longer than until the next beat is due: the leases run on
                 self._stopped.wait(min(self._backoff.failed(error), pause))

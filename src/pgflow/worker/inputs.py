@@ -39,6 +39,11 @@ class Inputs:
         # several handlers may wait for one run: one that is cancelled must not take the others along
         return await asyncio.shield(self._wanted[run_id])
 
+    def close(self) -> None:
+        """Stops waiting for the database; nobody may ask any more."""
+        if self._loading is not None:
+            self._loading.cancel()
+
     async def _load_wanted(self) -> None:
         await asyncio.sleep(0)  # whoever else is about to ask joins this batch
         while self._wanted:

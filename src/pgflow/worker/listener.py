@@ -66,9 +66,13 @@ class Listener(Service):
             )
 
     async def _hear(self, connection: AsyncConnection, seconds: float, *, until: str | None = None) -> bool:
-        async for notification in connection.notifies(timeout=seconds):
-            if notification.payload in self._flow_slugs:
-                self._wake()
-            elif notification.payload == until:
-                return True
-        return False
+        """Wakes for so many seconds, or until this payload came; whether it did."""
+        deadline = time.monotonic() + seconds
+        heard = False
+        while not heard and (left := deadline - time.monotonic()) > 0:
+            # ends with the packet that brought something: leaving it in its middle would lose the rest of it
+            async for notification in connection.notifies(timeout=left, stop_after=1):
+                heard = heard or notification.payload == until
+                if notification.payload in self._flow_slugs:
+                    self._wake()
+        return heard

@@ -20,8 +20,9 @@ logger = logging.getLogger("pgflow.worker")
 
 #: Characters of an error_message that are stored; the log has it whole.
 LONGEST_ERROR = 4096
-#: Seconds that a cancelled async handler gets for its clean-up.
-CANCEL_GRACE = 2.0
+#: Seconds that a cancelled async handler gets for its clean-up: its outcome must arrive before its lease ends, which
+#: is never later than the timeout + 2 s.
+CANCEL_GRACE = 1.0
 
 
 class HandlerTimeout(Exception):
@@ -51,6 +52,9 @@ class Runner:
         self._threads: Executor = ThreadExecutor()
 
     def close(self) -> None:
+        """Whatever handler still runs is left to itself."""
+        self._inputs.close()
+        self._loop.close()
         self._threads.close()
 
     async def run(self, holding: Holding) -> Outcome:
@@ -66,7 +70,9 @@ class Runner:
             )
         try:
             return Outcome.completed(task.key, await self._handle(step, holding))
-        except Exception as error:
+        except BaseException as error:  # a user's validator may raise anything, too, and the loop must not see it
+            if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+                raise
             return failure(task, error)
 
     async def _handle(self, step: Step[Any, Any], holding: Holding) -> bytes:
@@ -127,6 +133,11 @@ class Runner:
         return load
 
 
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 class _HandlerRaised(Exception):
     """What a handler raised, whatever it was, as an Exception."""
 
@@ -135,7 +146,7 @@ class _HandlerRaised(Exception):
         self.error = error
 
 
-def failure(task: Task, error: Exception) -> Outcome:
+def failure(task: Task, error: BaseException) -> Outcome:
     """The outcome of a task whose handler, or whose values, went wrong; the traceback goes to the log."""
     if isinstance(error, InvalidInputError):
         logger.warning("%s: %s", task, error)

@@ -1,0 +1,40 @@
+"""What is said of a database that cannot be worked with."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+from pgflow.errors import DatabaseUnreachable, SchemaError
+from tests.client.conftest import opener
+from tests.support import aeventually, value
+
+
+async def test_an_unreachable_database(kind: str) -> None:
+    with pytest.raises(DatabaseUnreachable, match=r"127\.0\.0\.1"):
+        await opener(kind)("postgresql://127.0.0.1:1/nowhere")
+
+
+async def test_a_database_that_is_not_migrated(kind: str, empty_dsn: str) -> None:
+    with pytest.raises(SchemaError, match="run `pgflow migrate`"):
+        await opener(kind)(empty_dsn)
+
+
+async def test_a_database_that_is_too_new(kind: str, dsn: str, conn: psycopg.Connection) -> None:
+    conn.execute("insert into pgflow.schema_migrations values (9999, 'future')")
+    with pytest.raises(SchemaError, match="newer than this code"):
+        await opener(kind)(dsn)
+
+
+async def test_a_database_that_is_too_old(kind: str, dsn: str, conn: psycopg.Connection) -> None:
+    conn.execute("update pgflow.schema_migrations set number = -number")
+    with pytest.raises(SchemaError, match="run `pgflow migrate`"):
+        await opener(kind)(dsn)
+
+
+async def test_a_refused_client_leaves_no_connection_open(kind: str, dsn: str, conn: psycopg.Connection) -> None:
+    conn.execute("insert into pgflow.schema_migrations values (9999, 'future')")
+    with pytest.raises(SchemaError):
+        await opener(kind)(dsn)
+    ours = "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+    await aeventually(lambda: value(conn, ours) == 0)

@@ -1,0 +1,125 @@
+"""Errors of the database as users see them: the right class, the way out, and never a password."""
+
+from __future__ import annotations
+
+import traceback
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from pgflow import AsyncClient, Client
+from pgflow.calls import Call
+from pgflow.config import SettingsError, load
+from pgflow.db import AsyncDatabase, Database, is_transient
+from pgflow.errors import DatabaseError, DatabaseUnreachable, PgflowError, SchemaError
+
+
+def ask(sql: str) -> Call[Any]:
+    return Call(sql, (), list)
+
+
+@pytest.mark.parametrize(
+    ("sql", "kind", "transient"),
+    [
+        ("select 1/0", DatabaseError, False),
+        ("select '{'::jsonb", PgflowError, False),
+        ("select jsonb '1e400000'", DatabaseError, False),
+        ("select * from pgflow.no_such_table", SchemaError, True),
+        ("select pgflow.no_such_function()", SchemaError, True),
+        ("select pg_terminate_backend(pg_backend_pid())", DatabaseUnreachable, True),
+        ("do $$ begin raise sqlstate '40001'; end $$", DatabaseError, True),
+        ("do $$ begin raise sqlstate '40P01'; end $$", DatabaseError, True),
+        ("do $$ begin raise sqlstate '53300'; end $$", DatabaseUnreachable, True),
+        ("do $$ begin raise sqlstate '55P03'; end $$", DatabaseError, True),
+        ("do $$ begin raise sqlstate '54000'; end $$", DatabaseError, False),
+        ("do $$ begin raise sqlstate '42501'; end $$", DatabaseError, True),
+        ("do $$ begin raise sqlstate '25006'; end $$", DatabaseError, True),
+        ("do $$ begin raise sqlstate '58030'; end $$", DatabaseError, True),
+        ("do $$ begin raise sqlstate 'XX000'; end $$", DatabaseError, False),
+    ],
+)
+async def test_postgresqls_errors_become_ours(database: AsyncDatabase, sql: str, kind: type, transient: bool) -> None:
+    with pytest.raises(kind) as caught:
+        await database.run(ask(sql))
+    assert isinstance(caught.value, PgflowError)
+    assert is_transient(caught.value) is transient
+    assert "\n" not in str(caught.value)
+    assert isinstance(caught.value.__cause__, psycopg.Error)
+
+
+async def test_a_database_goes_on_after_its_connections_were_killed(
+    dsn: str, database: AsyncDatabase, conn: psycopg.Connection
+) -> None:
+    await database.run(ask("select 1"))
+    conn.execute(
+        "select pg_terminate_backend(pid) from pg_stat_activity "
+        "where datname = current_database() and pid <> pg_backend_pid()"
+    )
+    with pytest.raises(DatabaseUnreachable):
+        await database.run(ask("select 1"))
+    assert await database.run(ask("select 1")) == [(1,)]
+
+
+async def test_a_closed_database_says_so_and_closing_twice_is_fine(dsn: str) -> None:
+    database = AsyncDatabase(load(dsn=dsn))
+    with pytest.raises(RuntimeError, match="not open"):
+        await database.run(ask("select 1"))
+    await database.open()
+    await database.close()
+    await database.close()
+    with pytest.raises((DatabaseError, RuntimeError)):
+        await database.run(ask("select 1"))
+
+
+UNREACHABLE = [
+    "postgresql://me:s3cr3t@127.0.0.1:1/app",
+    "host=127.0.0.1 port=1 user=me password=s3cr3t",
+    "host=127.0.0.1 port=1 user=me password='s3cr3t and s3cr3t'",
+    "host=127.0.0.1 port=1 user=me password='it\\'s s3cr3t'",
+    "host=127.0.0.1 port=1 user=me password=a&s3cr3t",
+    "postgresql://127.0.0.1:1/app?user=me&password=s3cr3t",
+    "postgresql://me:s3%20cr3t%26s3cr3t@127.0.0.1:1/app",
+    "postgresql://me:s3cr3t@no-such-host.invalid/app",
+]
+MALFORMED = [
+    "postgresql://me:s3cr3t%zz@127.0.0.1:1/app",
+    "postgresql://me:s3cr3t@127.0.0.1:port/app",
+    "postgresql://me:s3cr3t@[::1/app",
+    "host=127.0.0.1 password=one s3cr3t",
+    "host=127.0.0.1 password='s3cr3t",
+    "postgresql://me:p@s3cr3t@127.0.0.1:1/app",
+    "postgresql://me:p/s3cr3t@127.0.0.1:1/app",
+]
+
+
+@pytest.mark.parametrize("dsn", UNREACHABLE + MALFORMED)
+@pytest.mark.parametrize("client", [AsyncClient, Client])
+async def test_no_password_is_in_the_text_of_an_error(client: type, dsn: str) -> None:
+    opened = client(dsn)
+    with pytest.raises(DatabaseUnreachable if dsn in UNREACHABLE else SettingsError) as caught:
+        await opened.open() if client is AsyncClient else opened.open()
+    assert "s3cr3t" not in str(caught.value)
+    assert "s3cr3t" not in repr(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+async def test_no_password_is_in_the_text_of_an_error_of_the_server(dsn: str) -> None:
+    wrong = make_conninfo(dsn, user="no_such_role", password="s3cr3t")
+    with pytest.raises(DatabaseUnreachable) as caught:
+        await AsyncClient(wrong).open()
+    assert "s3cr3t" not in "".join(traceback.format_exception(caught.value)).replace("SystemExit", "")
+    assert "no_such_role" in str(caught.value)
+
+
+def test_a_listening_address_that_is_wrong_hides_its_password(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGFLOW_LISTEN_URL", "postgresql://me:s3cr3t@127.0.0.1:1/app")
+    with (
+        Database(load(dsn=dsn)) as database,
+        pytest.raises(DatabaseUnreachable) as caught,
+        database.listen("channel"),
+    ):
+        pytest.fail("it listens")
+    assert "127.0.0.1" in str(caught.value)
+    assert "s3cr3t" not in str(caught.value)

@@ -1,0 +1,150 @@
+"""execute and aexecute: start a run, work on it here, return its output."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import psycopg
+import pytest
+
+from pgflow import AsyncClient, Context, Flow, RunFailed, RunTimeout, Worker, aexecute, execute
+from pgflow.errors import DatabaseUnreachable, FlowDefinitionError, FlowMismatch, InvalidInputError, SchemaError
+from tests.support import value
+from tests.worker.support import one_task_flow
+
+
+def hello() -> Flow[Any, Any]:
+    flow: Flow[Any, Any] = Flow("hello")
+    flow.step(slug="greet")(lambda flow_input: f"Hello, {flow_input}!")
+    return flow
+
+
+def test_execute_returns_the_output(dsn: str) -> None:
+    assert execute(hello(), "Ada", dsn=dsn) == {"greet": "Hello, Ada!"}
+
+
+async def test_execute_works_inside_a_running_loop(dsn: str) -> None:
+    assert execute(hello(), "Ada", dsn=dsn) == {"greet": "Hello, Ada!"}
+    with pytest.raises(RunFailed):
+        execute(one_task_flow(lambda: 1 / 0, max_attempts=1), None, dsn=dsn)
+
+
+async def test_aexecute_leaves_the_loop_free(dsn: str) -> None:
+    results = await asyncio.gather(*(aexecute(hello(), name, dsn=dsn) for name in ("Ada", "Bob")))
+    assert results == [{"greet": "Hello, Ada!"}, {"greet": "Hello, Bob!"}]
+
+
+def test_the_address_may_come_from_the_environment(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGFLOW_DATABASE_URL", dsn)
+    assert execute(hello(), "Ada") == {"greet": "Hello, Ada!"}
+
+
+def test_a_run_without_final_output_gives_an_empty_result(dsn: str) -> None:
+    flow = one_task_flow(lambda: 1, run_if={"never": True})
+    assert execute(flow, {}, dsn=dsn) == {}
+
+
+def test_a_failed_run_says_where_and_why(dsn: str) -> None:
+    flow: Flow[Any, Any] = Flow("failing", base_delay=0, max_attempts=2)
+
+    @flow.step(when_exhausted="skip")
+    def ignored() -> None:
+        raise RuntimeError("not this one")
+
+    @flow.map(initial_tasks=3)
+    def broken(n: int) -> int:
+        if n == 1:
+            raise ValueError("element one")
+        return n
+
+    flow.step(slug="behind")(lambda broken: broken)
+    with pytest.raises(RunFailed) as caught:
+        execute(flow, None, dsn=dsn)
+    error = caught.value
+    assert (error.flow_slug, error.step, error.task_index, error.attempt) == ("failing", "broken", 1, 2)
+    assert error.error == "ValueError: element one"
+    assert f"run {error.run_id} of flow 'failing' failed in step 'broken' (task 1, attempt 2): ValueError: el" in str(
+        error
+    )
+
+
+def test_a_run_that_no_handler_failed_says_why(dsn: str) -> None:
+    flow: Flow[Any, Any] = Flow("unmet")
+    flow.step(slug="ignored", max_attempts=1, when_exhausted="skip")(lambda: 1 / 0)
+    flow.step(slug="picky", depends_on=["ignored"], run_if={"wanted": 1}, when_unmet="fail")(lambda: 1)
+    with pytest.raises(RunFailed, match="Condition not met") as caught:
+        execute(flow, {}, dsn=dsn)
+    assert (caught.value.step, caught.value.task_index, caught.value.attempt) == ("picky", None, None)
+
+
+def test_a_timeout_leaves_the_run_to_others(dsn: str, conn: psycopg.Connection) -> None:
+    async def slow() -> None:
+        await asyncio.sleep(60)
+
+    flow = one_task_flow(slow, start_delay=60)
+    with pytest.raises(RunTimeout):
+        execute(flow, None, timeout=0.3, dsn=dsn)
+    assert value(conn, "select status from pgflow.runs") == "started"
+
+
+async def test_other_workers_of_the_flow_may_help(dsn: str) -> None:
+    here: list[Any] = []
+    both = threading.Barrier(2, timeout=20)
+
+    def meet(n: int, ctx: Context) -> str:
+        here.append(n)
+        if n < 2:
+            both.wait()
+        return str(ctx.worker_id)
+
+    flow: Flow[Any, Any] = Flow("helped")
+    flow.map(slug="meet", max_attempts=1)(meet)
+    async with Worker([flow], dsn=dsn, concurrency=1, poll_interval=0.02) as helper:
+        # execute's own worker takes the rest of what the helper, who takes one at a time, has not
+        output = await aexecute(flow, [0, 1], dsn=dsn)
+    assert sorted(here) == [0, 1]
+    assert len(output["meet"]) == 2
+    assert helper.worker_id
+
+
+@pytest.mark.parametrize("bad", [{1}, float("nan"), "\0", object()], ids=["set", "nan", "nul", "object"])
+def test_an_input_that_is_no_json_changes_nothing(dsn: str, conn: psycopg.Connection, bad: Any) -> None:
+    with pytest.raises(InvalidInputError):
+        execute(hello(), bad, dsn=dsn)
+    assert value(conn, "select count(*) from pgflow.flows") == 0
+    assert value(conn, "select count(*) from pgflow.workers") == 0
+
+
+def test_an_input_that_is_no_list_is_refused_where_a_root_map_needs_one(dsn: str, conn: psycopg.Connection) -> None:
+    flow: Flow[Any, Any] = Flow("mapping")
+    flow.map(slug="each")(lambda n: n)
+    with pytest.raises(InvalidInputError, match="must be a list"):
+        execute(flow, {"a": 1}, dsn=dsn)
+    assert value(conn, "select count(*) from pgflow.flows") == 0
+
+
+def test_what_is_wrong_is_said_before_any_io() -> None:
+    nowhere = "postgresql://127.0.0.1:1/nowhere"
+    with pytest.raises(FlowDefinitionError):
+        execute(Flow("empty"), None, dsn=nowhere)
+    with pytest.raises(InvalidInputError):
+        execute(hello(), {1}, dsn=nowhere)
+    with pytest.raises(DatabaseUnreachable):
+        execute(hello(), 1, dsn=nowhere)
+
+
+def test_a_database_without_schema_is_refused(empty_dsn: str) -> None:
+    with pytest.raises(SchemaError, match="pgflow migrate"):
+        execute(hello(), 1, dsn=empty_dsn)
+
+
+async def test_another_flow_of_the_same_slug_is_refused(dsn: str, conn: psycopg.Connection) -> None:
+    other: Flow[Any, Any] = Flow("hello")
+    other.step(slug="another")(lambda: 1)
+    async with AsyncClient(dsn) as client:
+        await client.compile(other)
+    with pytest.raises(FlowMismatch):
+        await aexecute(hello(), "Ada", dsn=dsn)
+    assert value(conn, "select count(*) from pgflow.runs") == 0

@@ -1,0 +1,110 @@
+"""What wakes an idle worker: NOTIFY, the time of the next message, and failing these the poll interval."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+import psycopg
+import pytest
+
+from pgflow import AsyncClient, Context, Flow, Worker
+from pgflow.config import load
+from pgflow.db import AsyncDatabase
+from pgflow.worker.listener import CHANNEL, Listener
+from tests.support import aeventually, rows, value
+from tests.worker.support import one_task_flow
+
+LONG = 1000.0  # a poll interval that no test waits for
+
+
+async def idle(worker: Worker) -> None:
+    """Waits until the worker listens and has nothing to do."""
+    await asyncio.wait_for(worker._listener.hears.wait(), 20)
+
+
+async def test_notify_wakes_an_idle_worker(dsn: str) -> None:
+    flow = one_task_flow(lambda flow_input: flow_input)
+    async with Worker([flow], dsn=dsn, poll_interval=LONG) as worker, AsyncClient(dsn) as client:
+        await idle(worker)
+        for n in range(3):
+            assert (await client.wait(await client.start(flow, n), timeout=30)).output == {"only": n}
+
+
+async def test_a_retry_is_punctual_without_polling(dsn: str) -> None:
+    def flaky(ctx: Context) -> int:
+        if ctx.attempt == 1:
+            raise RuntimeError("again")
+        return ctx.attempt
+
+    flow = Flow("punctual", base_delay=1)
+    flow.step(slug="only")(flaky)
+    async with Worker([flow], dsn=dsn, poll_interval=LONG) as worker, AsyncClient(dsn) as client:
+        await idle(worker)
+        assert (await client.wait(await client.start(flow, None), timeout=30)).output == {"only": 2}
+
+
+async def test_a_delayed_step_is_punctual_without_polling(dsn: str) -> None:
+    flow = one_task_flow(lambda: "done", start_delay=1)
+    async with Worker([flow], dsn=dsn, poll_interval=LONG) as worker, AsyncClient(dsn) as client:
+        await idle(worker)
+        assert (await client.wait(await client.start(flow, None), timeout=30)).output == {"only": "done"}
+
+
+async def test_a_listener_that_lost_its_connection_comes_back_and_looks_for_what_it_missed(
+    dsn: str, conn: psycopg.Connection
+) -> None:
+    flow = one_task_flow(lambda flow_input: flow_input)
+    listeners = (
+        "from pg_stat_activity where datname = current_database() and application_name = 'pgflow' "
+        "and query like 'select pg_notify%%' and pid <> pg_backend_pid()"
+    )
+    async with Worker([flow], dsn=dsn, poll_interval=LONG) as worker, AsyncClient(dsn) as client:
+        await idle(worker)
+        for n in range(3):
+            await aeventually(lambda: value(conn, f"select count(*) {listeners}") == 1)
+            assert rows(conn, f"select pg_terminate_backend(pid) {listeners}") == [(True,)]
+            run = await client.start(flow, n)
+            assert (await client.wait(run, timeout=30)).output == {"only": n}
+
+
+async def test_without_a_listener_the_worker_polls_and_says_so_once(
+    dsn: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("PGFLOW_LISTEN_URL", "postgresql://nobody:secret@127.0.0.1:1/nowhere")
+    flow = one_task_flow(lambda flow_input: flow_input)
+    with caplog.at_level(logging.WARNING, "pgflow"):
+        async with Worker([flow], dsn=dsn, poll_interval=0.1):
+            monkeypatch.delenv("PGFLOW_LISTEN_URL")
+            async with AsyncClient(dsn) as client:
+                assert (await client.wait(await client.start(flow, 1), timeout=30)).output == {"only": 1}
+                await asyncio.sleep(1)  # several tries long
+    said = [r.getMessage() for r in caplog.records if "listening" in r.getMessage()]
+    assert len(said) == 1
+    assert "127.0.0.1" in said[0]
+    assert "secret" not in said[0]
+
+
+async def test_silent_notifications_are_noticed(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pooler in transaction mode accepts LISTEN and stays silent: here, LISTEN goes to another channel."""
+    monkeypatch.setattr("pgflow.worker.listener._PROOF_TIMEOUT", 0.2)
+    async with AsyncDatabase(load(dsn=dsn)) as database:
+        listener = Listener(database, ["flow"], lambda: None)
+        async with database.listen("another") as connection:
+            with pytest.raises(ConnectionError, match="PGFLOW_LISTEN_URL"):
+                await listener._prove(connection)
+        assert not listener.hears.is_set()
+
+
+async def test_work_that_is_announced_together_with_the_proof_is_heard(dsn: str, conn: psycopg.Connection) -> None:
+    woken: list[float] = []
+    async with AsyncDatabase(load(dsn=dsn)) as database, database.listen(CHANNEL) as connection:
+        listener = Listener(database, ["flow"], lambda: woken.append(time.monotonic()))
+        with conn.transaction():  # so that both arrive in one packet
+            conn.execute("select pg_notify(%s, 'proof')", [CHANNEL])
+            conn.execute("select pg_notify(%s, 'other_flow')", [CHANNEL])
+            conn.execute("select pg_notify(%s, 'flow')", [CHANNEL])
+        assert await listener._hear(connection, 5, until="proof")
+        assert not await listener._hear(connection, 0.1)
+    assert len(woken) == 1
