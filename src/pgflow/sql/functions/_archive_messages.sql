@@ -7,9 +7,7 @@ set search_path to ''
 as $$
 begin
   if cardinality(p_msg_ids) > 0 then
-    execute format(
-      'select from pgmq.%I where msg_id = any ($1) order by msg_id for update', pgflow._queue_table(p_flow_slug)
-    ) using p_msg_ids;
+    perform pgflow._lock_messages(p_flow_slug, p_msg_ids);
     perform pgmq.archive(p_flow_slug, p_msg_ids);
   end if;
 end

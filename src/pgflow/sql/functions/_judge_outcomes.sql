@@ -23,10 +23,15 @@ as $$
                  permanent boolean, retry_in double precision)
              ) with ordinality as x(run_id, step_slug, task_index, fence, status, error, permanent, retry_in, n)
     ) o
-    left join pgflow.step_tasks t
-      on t.run_id = o.run_id and t.step_slug = o.step_slug and t.task_index = o.task_index
-    left join pgflow.step_states ss on ss.run_id = o.run_id and ss.step_slug = o.step_slug
-    left join pgflow.runs r on r.run_id = o.run_id
+    -- look-ups by primary key, whatever the planner knows of the tables: it takes any batch for a hundred outcomes
+    left join lateral (
+      select x.* from pgflow.step_tasks x
+       where x.run_id = o.run_id and x.step_slug = o.step_slug and x.task_index = o.task_index limit 1
+    ) t on true
+    left join lateral (
+      select x.status from pgflow.step_states x where x.run_id = o.run_id and x.step_slug = o.step_slug limit 1
+    ) ss on true
+    left join lateral (select x.status from pgflow.runs x where x.run_id = o.run_id limit 1) r on true
     left join pgflow._task_options opt on opt.flow_slug = t.flow_slug and opt.step_slug = t.step_slug
    cross join lateral (
      select case when t.run_id is null then 'gone'

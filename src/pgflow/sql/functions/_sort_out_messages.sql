@@ -49,11 +49,12 @@ begin
   moved as (
     update pgflow.step_tasks t
        set status = case when l.over then t.status else 'queued' end,
-           permanently_stalled_at = case when l.over then now() end,
+           permanently_stalled_at = case when l.over then greatest(now(), t.queued_at) end,
            started_at = case when l.over then t.started_at end,
            leased_until = null,
            requeued_count = t.requeued_count + case when l.is_stall and not l.over then 1 else 0 end,
-           last_requeued_at = case when l.is_stall and not l.over then now() else t.last_requeued_at end,
+           last_requeued_at = case when l.is_stall and not l.over then greatest(now(), t.queued_at)
+                                else t.last_requeued_at end,
            attempts_count = greatest(t.attempts_count - case when l.is_stall then 0 else 1 end, 0)
       from lapsed l
      where t.run_id = l.run_id and t.step_slug = l.step_slug and t.task_index = l.task_index
@@ -66,10 +67,11 @@ begin
     from moved m;
   perform pgflow._archive_messages(p_flow_slug, v_given_up);
 
-  -- What is held by somebody is asked again when that hold ends; what is merely locked just now, at once.
+  -- What is held by somebody is asked again when that hold ends; what is merely locked just now, in a moment:
+  -- at once would be again and again in this same poll, for as long as the lock lasts.
   perform pgflow._set_visible(p_flow_slug, array_agg(w.msg_id), array_agg(w.at))
      from (
-       select k.msg_id, coalesce(greatest(l.at, v_grace), clock_timestamp()) as at
+       select k.msg_id, greatest(l.at, v_grace, clock_timestamp() + interval '0.1 s') as at
          from (select * from unnest(v_open) except select * from unnest(v_lapsed)) k
          left join pgflow._worker_holds l using (run_id, step_slug, task_index)
         where k.msg_id <> all (v_given_up)

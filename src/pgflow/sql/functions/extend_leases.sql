@@ -54,11 +54,11 @@ begin
   return query
     select h.run_id, h.step_slug, h.task_index, h.fence
       from jsonb_to_recordset(held) as h(run_id uuid, step_slug text, task_index int, fence bigint)
-      left join pgflow.step_tasks t
-        on t.run_id = h.run_id and t.step_slug = h.step_slug and t.task_index = h.task_index
-      left join pgflow.step_states ss on ss.run_id = h.run_id and ss.step_slug = h.step_slug
-      left join pgflow.runs r on r.run_id = h.run_id
-     where (t.fence = h.fence and t.status = 'started' and t.last_worker_id = extend_leases.worker_id
-            and ss.status = 'started' and r.status = 'started') is not true;
+     -- a look-up by primary key in each table, whatever the planner knows of them
+     where (
+       select t.fence = h.fence and t.status = 'started' and t.last_worker_id = extend_leases.worker_id
+         from pgflow.step_tasks t
+        where t.run_id = h.run_id and t.step_slug = h.step_slug and t.task_index = h.task_index
+     ) is not true or not pgflow._is_open(h.run_id, h.step_slug);
 end
 $$;

@@ -31,15 +31,15 @@ begin
       from pgflow._task_options o where o.flow_slug = v_task.flow_slug and o.step_slug = v_step;
     if v_task.attempts_count < v_max_attempts then
       update pgflow.step_tasks t
-         set status = 'queued', started_at = null, error_message = fail_task.error_message, leased_until = null
+         set status = 'queued', started_at = null, error_message = fail_task.error_message, leased_until = null,
+             permanently_stalled_at = null
        where t.run_id = v_run and t.step_slug = v_step and t.task_index = v_index;
-      perform pgflow._set_visible(
+      perform pgflow._show_again(
         v_task.flow_slug,
-        array[v_task.message_id],
+        array[(v_run, v_step, v_index, v_task.message_id)::pgflow.task_key],
         array[clock_timestamp()
               + make_interval(secs => pgflow.calculate_retry_delay(v_base_delay, v_task.attempts_count))]
       );
-      perform pgflow._wake_workers(v_task.flow_slug);
     else
       perform pgflow._exhaust_task(v_run, v_step, v_index, fail_task.error_message);
     end if;

@@ -2,7 +2,8 @@
 -- and with a new fence. The flows share qty fairly, in an order that changes from call to call.
 -- The last row carries no task but in how many seconds the next message of these flows becomes visible (null:
 -- there is none, or qty was reached).
--- Locks: messages, then tasks by run, step and index, skipping what others hold; never waits for a lock.
+-- Locks: flows (whose queues are looked through), messages, then tasks by run, step and index, skipping what others
+-- hold; never waits for a lock.
 create or replace function pgflow.poll_tasks(flow_slugs text[], worker_id uuid, qty int, lease int)
 returns table (
   flow_slug text,
@@ -35,6 +36,7 @@ declare
   v_claimed int;
   v_next timestamptz;
 begin
+  perform pgflow._look_through(v_flows, lease);
   -- In rounds, as long as some flow has more to give than its share.
   while v_left > 0 and cardinality(v_flows) > 0 loop
     v_saturated := '{}';

@@ -15,6 +15,7 @@ declare
   v_judged pgflow.judged_outcome[];
   v_actions text[];
   v_verdicts text[];
+  v_ending uuid[];
   v_last pgflow.judged_outcome;
 begin
   if exists (
@@ -24,13 +25,19 @@ begin
     raise exception 'every outcome needs a status: completed, failed or released';
   end if;
   perform from pgflow.runs r
-    where r.run_id in (select (o.value ->> 'run_id')::uuid from jsonb_array_elements(outcomes) as o)
+    where r.run_id = any (array(
+      select distinct (o.value ->> 'run_id')::uuid from jsonb_array_elements(outcomes) as o
+    ))
     order by r.run_id for no key update;
+  -- one look-up by primary key after the other, in this order, whatever the planner knows of the table
   perform from (
       select distinct o.run_id, o.step_slug from jsonb_to_recordset(outcomes) as o(run_id uuid, step_slug text)
+       order by o.run_id, o.step_slug
     ) k
-    join pgflow.step_states ss on ss.run_id = k.run_id and ss.step_slug = k.step_slug
-    order by ss.run_id, ss.step_slug for no key update of ss;
+    cross join lateral (
+      select from pgflow.step_states ss
+       where ss.run_id = k.run_id and ss.step_slug = k.step_slug for no key update
+    ) locked;
   perform from jsonb_to_recordset(outcomes) as k(run_id uuid, step_slug text, task_index int)
     join pgflow.step_tasks t
       on t.run_id = k.run_id and t.step_slug = k.step_slug and t.task_index = k.task_index
@@ -46,6 +53,12 @@ begin
   if v_actions && array['complete'] then
     perform pgflow._complete_tasks(
       settle_tasks.worker_id, array(select j from unnest(v_judged) as j where j.action = 'complete'), outcomes);
+  end if;
+  v_ending := array(
+    select distinct j.run_id from unnest(v_judged) as j where j.action in ('violate', 'exhaust')
+  );
+  if cardinality(v_ending) > 1 then
+    perform pgflow._lock_open_messages(v_ending);
   end if;
   -- Each of these may end its step or its run, and with it the reason for the next.
   for v_last in

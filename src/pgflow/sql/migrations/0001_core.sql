@@ -17,7 +17,9 @@ create table pgflow.flows (
     constraint opt_base_delay_is_nonnegative check (opt_base_delay >= 0),
   opt_timeout int not null default 60
     constraint opt_timeout_is_positive check (opt_timeout > 0),
-  created_at timestamptz not null default now()
+  created_at timestamptz not null default now(),
+  -- When a poll last looked for lapsed tasks behind hidden messages.
+  looked_at timestamptz
 );
 
 create table pgflow.steps (
@@ -90,7 +92,7 @@ create table pgflow.step_states (
   step_slug text not null,
   status text not null default 'created'
     constraint status_is_valid check (status in ('created', 'started', 'completed', 'failed', 'skipped')),
-  remaining_tasks int check (remaining_tasks >= 0),
+  remaining_tasks int,
   initial_tasks int check (initial_tasks >= 0),
   remaining_deps int not null default 0 check (remaining_deps >= 0),
   output jsonb,
@@ -141,7 +143,8 @@ create table pgflow.worker_functions (
 
 -- The one reference to step_states implies those to runs and flows; last_worker_id refers to nothing, so that
 -- a claim costs no look-up and a pruned worker no scan, and says who did the work even then (engine.md, 1).
--- Updates stay HOT: no index covers a column that changes while a task lives, and half of each page is free.
+-- Updates stay HOT: no index covers a column that changes while a task lives, and in each page there is room for
+-- a second, larger version of its rows (a whole page is often claimed in one transaction).
 create table pgflow.step_tasks (
   flow_slug text not null,
   run_id uuid not null,
@@ -175,7 +178,7 @@ create table pgflow.step_tasks (
   constraint failed_at_is_after_queued_at check (failed_at >= queued_at),
   constraint completed_at_is_after_started_at check (completed_at >= started_at),
   constraint failed_at_is_after_started_at check (failed_at >= started_at)
-) with (fillfactor = 50);
+) with (fillfactor = 40);
 create index step_tasks_given_up on pgflow.step_tasks (run_id, step_slug, task_index)
   where permanently_stalled_at is not null;
 

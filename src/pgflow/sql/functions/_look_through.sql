@@ -1,0 +1,43 @@
+-- Once per third of a lease and flow: shows the hidden messages of tasks whose leases have passed, so that a poll
+-- comes upon them. Usually a message is hidden just as long as its task is leased, but any foreign read moves it.
+-- Locks: the flows' rows, then messages by msg_id, skipping what others hold; never waits for a lock.
+create or replace function pgflow._look_through(p_flow_slugs text[], p_lease int)
+returns void
+language plpgsql
+set search_path to ''
+as $$
+declare
+  v_flow text;
+begin
+  for v_flow in
+    with due as materialized (
+      select f.flow_slug from pgflow.flows f
+       where f.flow_slug = any (p_flow_slugs)
+         and (f.looked_at < clock_timestamp() - make_interval(secs => p_lease / 3.0)) is not false
+       order by f.flow_slug
+         for no key update skip locked
+    )
+    update pgflow.flows f set looked_at = clock_timestamp()
+      from due d where f.flow_slug = d.flow_slug
+    returning f.flow_slug
+  loop
+    execute format(
+      $q$
+        with lapsed as materialized (
+          select m.msg_id
+            from unnest(pgflow._task_keys($1, array(
+                   select h.msg_id from pgmq.%1$I h where h.vt > clock_timestamp()
+                 ))) as k
+            join pgflow.step_tasks t
+              on t.run_id = k.run_id and t.step_slug = k.step_slug and t.task_index = k.task_index
+            join pgmq.%1$I m on m.msg_id = k.msg_id
+           where t.message_id = k.msg_id and t.status = 'started' and t.leased_until < clock_timestamp()
+           order by m.msg_id
+             for update of m skip locked
+        )
+        update pgmq.%1$I q set vt = clock_timestamp() from lapsed l where q.msg_id = l.msg_id
+      $q$, pgflow._queue_table(v_flow)
+    ) using v_flow;
+  end loop;
+end
+$$;

@@ -1,0 +1,96 @@
+"""Costs: updates of hot rows are HOT, and no path of a worker scans a table that grows."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+from pgflow import calls
+from tests.sql.engine.work import add_our_worker, completed, extend, failed, poll, released, run, settle
+from tests.sql.flows import create_flow, run_status, start, step
+from tests.support import value
+
+GROWING = ("runs", "step_states", "step_tasks")
+
+
+def statistic(conn: psycopg.Connection, table: str, column: str) -> int:
+    """A counter of a table, with all that this connection did before."""
+    conn.execute("select pg_stat_force_next_flush()")
+    return int(value(conn, f"select {column} from pg_stat_user_tables where relid = %s::regclass", f"pgflow.{table}"))
+
+
+def work_off(conn: psycopg.Connection, *slugs: str, qty: int) -> None:
+    worker = add_our_worker(conn, lease=60)
+    while tasks := poll(conn, worker, *slugs, qty=qty, lease=60):
+        settle(conn, worker, *(completed(t, t.task_index) for t in tasks))
+
+
+@pytest.mark.parametrize("qty", [50, 500])
+def test_updates_of_tasks_are_hot(conn: psycopg.Connection, qty: int) -> None:
+    create_flow(conn, "flow", step("m", step_type="map"))
+    run_id = start(conn, "flow", list(range(500)))
+    work_off(conn, qty=qty)
+    assert run_status(conn, run_id) == "completed"
+    updates = statistic(conn, "step_tasks", "n_tup_upd")
+    assert updates >= 1000
+    assert statistic(conn, "step_tasks", "n_tup_hot_upd") / updates > 0.9
+
+
+def load_history(conn: psycopg.Connection, slug: str, run_count: int, tasks: int) -> None:
+    """Runs that ended long ago, as they would lie in the tables; analyzed."""
+    conn.execute(
+        "insert into pgflow.runs (flow_slug, status, input, started_at, completed_at) "
+        "select %s, 'completed', '[]', now() - interval '1 day', now() - interval '1 day' from generate_series(1, %s)",
+        (slug, run_count),
+    )
+    conn.execute(
+        "insert into pgflow.step_states (flow_slug, run_id, step_slug, status, initial_tasks, remaining_tasks, "
+        "created_at, started_at, completed_at) "
+        "select flow_slug, run_id, 'm', 'completed', %s, 0, started_at, started_at, completed_at from pgflow.runs r "
+        "where not exists (select from pgflow.step_states ss where ss.run_id = r.run_id)",
+        (tasks,),
+    )
+    conn.execute(
+        "insert into pgflow.step_tasks (flow_slug, run_id, step_slug, task_index, status, queued_at, started_at, "
+        "completed_at, fence, settled_fence, attempts_count) "
+        "select flow_slug, run_id, 'm', i, 'completed', started_at, started_at, completed_at, 1, 1, 1 "
+        "from pgflow.runs r, generate_series(0, %s - 1) as i "
+        "where not exists (select from pgflow.step_tasks t where t.run_id = r.run_id)",
+        (tasks,),
+    )
+    conn.execute("analyze")
+
+
+def everything_a_worker_does(conn: psycopg.Connection) -> None:
+    worker = add_our_worker(conn, lease=60)
+    for _ in range(3):
+        run(conn, calls.start_flows("flow", [b"[1, 2, 3]"] * 4, keys=[f"k{i}" for i in range(4)]))
+        run(conn, calls.start_flows("flow", [b"[1, 2]", b"[]"]))
+        tasks = poll(conn, worker, qty=9, lease=60)
+        extend(conn, worker, *(t.key for t in tasks), lease=60)
+        first, *others = tasks
+        settle(conn, worker, released(first), *map(completed, others))
+        (again,) = poll(conn, worker, qty=1, lease=60)
+        settle(conn, worker, failed(again, retry_in=0))
+        run(conn, calls.requeue_stalled_tasks())
+        run(conn, calls.fail_stalled_tasks())
+    work_off(conn, qty=5)
+
+
+def test_no_path_of_a_worker_scans_a_growing_table(conn: psycopg.Connection, dsn: str) -> None:
+    create_flow(conn, "flow", step("m", step_type="map"), step("n", "m", step_type="map"), step("s", "n"))
+    load_history(conn, "flow", run_count=4000, tasks=5)
+    before = {table: statistic(conn, table, "seq_scan") for table in GROWING}
+    with psycopg.connect(dsn, autocommit=True) as fresh:  # no plan from before the history
+        everything_a_worker_does(fresh)
+        after = {table: statistic(fresh, table, "seq_scan") for table in GROWING}
+    assert after == before
+
+
+def test_the_plans_of_a_young_database_are_not_kept_to_scan_an_old_one(conn: psycopg.Connection) -> None:
+    create_flow(conn, "flow", step("m", step_type="map"), step("n", "m", step_type="map"), step("s", "n"))
+    everything_a_worker_does(conn)
+    load_history(conn, "flow", run_count=4000, tasks=5)
+    before = {table: statistic(conn, table, "seq_scan") for table in GROWING}
+    everything_a_worker_does(conn)
+    assert {table: statistic(conn, table, "seq_scan") for table in GROWING} == before

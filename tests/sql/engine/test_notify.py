@@ -1,0 +1,168 @@
+"""NOTIFY: pgflow_work when there is something to fetch, pgflow_run when a run ends."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+
+import psycopg
+import pytest
+
+from pgflow import calls
+from tests.sql.engine.work import (
+    add_our_worker,
+    backdate_start,
+    completed,
+    extend,
+    failed,
+    poll,
+    poll_one,
+    released,
+    run,
+    settle,
+)
+from tests.sql.flows import complete, create_flow, fail, poll_and_start, start, step
+from tests.support import rows
+
+Heard = Callable[[], list[tuple[str, str]]]
+
+
+@pytest.fixture
+def heard(dsn: str) -> Iterator[Heard]:
+    """What was notified since the last call: (channel, payload), sorted."""
+    with psycopg.connect(dsn, autocommit=True) as listener:
+        listener.execute("listen pgflow_work")
+        listener.execute("listen pgflow_run")
+
+        def take() -> list[tuple[str, str]]:
+            listener.execute("select pg_notify('pgflow_run', 'end')")  # sent after all that was committed before
+            received = []
+            for note in listener.notifies():
+                if note.payload == "end":
+                    break
+                received.append((note.channel, note.payload))
+            return sorted(received)
+
+        yield take
+
+
+def test_starting_runs_wakes_their_flow_once_per_transaction(conn: psycopg.Connection, heard: Heard) -> None:
+    create_flow(conn, "flow", step("m", step_type="map"), "b")
+    create_flow(conn, "other", "a")
+    assert heard() == []
+    run(conn, calls.start_flows("flow", [b"[1, 2, 3]"] * 4))
+    assert heard() == [("pgflow_work", "flow")]
+    with conn.transaction():
+        start(conn, "flow", [1])
+        start(conn, "flow", [1])
+        start(conn, "other")
+    assert heard() == [("pgflow_work", "flow"), ("pgflow_work", "other")]
+
+
+def test_a_step_that_becomes_ready_wakes_the_flow(conn: psycopg.Connection, heard: Heard) -> None:
+    create_flow(conn, "flow", "a", step("b", "a"))
+    start(conn, "flow")
+    worker = add_our_worker(conn)
+    task = poll_one(conn, worker)
+    heard()
+    settle(conn, worker, completed(task))
+    assert heard() == [("pgflow_work", "flow")]
+
+
+@pytest.mark.parametrize("outcome", [released, failed])
+def test_what_is_put_back_wakes_the_flow_once(conn: psycopg.Connection, heard: Heard, outcome) -> None:
+    create_flow(conn, "flow", step("m", step_type="map"))
+    start(conn, "flow", [1, 2, 3])
+    worker = add_our_worker(conn)
+    tasks = poll(conn, worker)
+    heard()
+    settle(conn, worker, *map(outcome, tasks))
+    assert heard() == [("pgflow_work", "flow")]
+
+
+def test_a_contract_retry_wakes_the_flow(conn: psycopg.Connection, heard: Heard) -> None:
+    create_flow(conn, "flow", "a")
+    run_id = start(conn, "flow")
+    poll_and_start(conn, "flow")
+    heard()
+    fail(conn, run_id, "a")
+    assert heard() == [("pgflow_work", "flow")]
+
+
+def test_requeueing_wakes_the_flows_concerned(conn: psycopg.Connection, heard: Heard) -> None:
+    for slug in ("one", "two", "three"):
+        create_flow(conn, slug, "a", "b")
+        start(conn, slug)
+    poll_and_start(conn, "one")
+    poll_and_start(conn, "three")
+    backdate_start(conn, 1000)
+    heard()
+    run(conn, calls.requeue_stalled_tasks())
+    assert heard() == [("pgflow_work", "one"), ("pgflow_work", "three")]
+    run(conn, calls.requeue_stalled_tasks())
+    assert heard() == []
+
+
+def test_working_without_new_messages_wakes_nobody(conn: psycopg.Connection, heard: Heard) -> None:
+    create_flow(conn, "flow", step("m", step_type="map"))
+    start(conn, "flow", [1, 2])
+    heard()
+    worker = add_our_worker(conn)
+    first, second = poll(conn, worker)
+    extend(conn, worker, first.key, second.key)
+    settle(conn, worker, completed(first))
+    run(conn, calls.fail_stalled_tasks())
+    assert heard() == []
+
+
+def ended(conn: psycopg.Connection, run_id: uuid.UUID) -> tuple[str, str]:
+    status = rows(conn, "select status from pgflow.runs where run_id = %s", run_id)[0][0]
+    assert status != "started"
+    return "pgflow_run", f"{run_id} {status}"
+
+
+def test_every_run_that_completes_in_a_batch_is_told(conn: psycopg.Connection, heard: Heard) -> None:
+    create_flow(conn, "flow", "a")
+    run_ids = [start(conn, "flow") for _ in range(3)]
+    worker = add_our_worker(conn)
+    tasks = poll(conn, worker)
+    heard()
+    settle(conn, worker, *map(completed, tasks))
+    assert heard() == sorted(ended(conn, r) for r in run_ids)
+
+
+@pytest.mark.parametrize("by", ["settle_tasks", "fail_task", "fail_stalled_tasks", "type violation"])
+def test_a_run_that_fails_is_told(conn: psycopg.Connection, heard: Heard, by: str) -> None:
+    create_flow(conn, "flow", "a", step("m", "a", step_type="map"), max_attempts=1)
+    run_id = start(conn, "flow")
+    worker = add_our_worker(conn)
+    task = poll_one(conn, worker)
+    heard()
+    match by:
+        case "settle_tasks":
+            settle(conn, worker, failed(task))
+        case "fail_task":
+            fail(conn, run_id, "a")
+        case "fail_stalled_tasks":
+            conn.execute("update pgflow.step_tasks set permanently_stalled_at = now()")
+            run(conn, calls.fail_stalled_tasks())
+        case "type violation":
+            settle(conn, worker, completed(task, "no array"))
+    assert heard() == [("pgflow_run", f"{run_id} failed")]
+
+
+def test_a_run_that_a_contract_call_completes_is_told(conn: psycopg.Connection, heard: Heard) -> None:
+    create_flow(conn, "flow", "a")
+    run_id = start(conn, "flow")
+    poll_and_start(conn, "flow")
+    heard()
+    complete(conn, run_id, "a")
+    assert heard() == [("pgflow_run", f"{run_id} completed")]
+
+
+def test_runs_that_end_as_they_start_are_told(conn: psycopg.Connection, heard: Heard) -> None:
+    create_flow(conn, "flow", step("m", step_type="map"))
+    create_flow(conn, "strict", step("a", required_input_pattern={"x": 1}, when_unmet="fail"))
+    empty = start(conn, "flow", [])
+    unmet = start(conn, "strict", {})
+    assert heard() == sorted([ended(conn, empty), ended(conn, unmet)])

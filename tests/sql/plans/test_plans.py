@@ -1,0 +1,205 @@
+"""No statement on a worker's path reads the history: plans with many finished tasks in the tables.
+
+auto_explain shows the plan of every statement inside a function. The embedded build lacks it, so these run on
+servers that have it (`make test-pg15`). PGFLOW_TEST_HISTORY sets how many finished tasks there are.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from pgflow import calls
+from pgflow.calls import Call
+from pgflow.db.address import prepare
+from pgflow.records import Outcome, Task
+from tests.support import value
+
+HISTORY = int(os.environ.get("PGFLOW_TEST_HISTORY", "200000"))
+QUEUED = max(HISTORY // 50, 10_000)
+BATCH = 100
+#: 8 kB pages that one task may touch in poll and settle together: indexes are three or four pages deep, a claim and
+#: a settlement each touch the queue, its archive and the task, with their indexes.
+PAGES_PER_TASK = 120
+GROWING = {"step_tasks", "step_states", "runs", "q_busy", "a_busy"}
+
+pytestmark = pytest.mark.timeout(1800)
+
+FINISHED_RUNS = """
+with made as (
+  insert into pgflow.runs (flow_slug, status, input, output, completed_at)
+  select 'busy', 'completed', '[]', '{}', now() from generate_series(1, %(runs)s)
+  returning run_id
+), states as (
+  insert into pgflow.step_states (flow_slug, run_id, step_slug, status, initial_tasks, remaining_tasks, completed_at)
+  select 'busy', m.run_id, 'work', 'completed', %(tasks)s, 0, now() from made m
+)
+select array_agg(run_id) from made
+"""
+FINISHED_TASKS = """
+insert into pgflow.step_tasks (flow_slug, run_id, step_slug, message_id, task_index, status, attempts_count, output,
+                               started_at, completed_at, fence, settled_fence)
+select 'busy', r, 'work', -1, i, 'completed', 1, '{"done": true}', now(), now(), 1, 1
+  from unnest(%(run_ids)s::uuid[]) as r, generate_series(0, %(tasks)s - 1) as i
+"""
+
+
+class Explained:
+    """The plans of the statements that a call ran, innermost first."""
+
+    def __init__(self, connection: psycopg.Connection) -> None:
+        self.plans: list[dict[str, Any]] = []
+        self.connection = connection
+        connection.add_notice_handler(self._note)
+
+    def _note(self, notice: psycopg.errors.Diagnostic) -> None:
+        _, found, text = (notice.message_primary or "").partition("plan:\n")
+        if found:
+            self.plans.append(json.loads(text))
+
+    def run(self, call: Call[Any]) -> Any:
+        self.plans.clear()
+        return call.decode(self.connection.execute(call.sql, call.args).fetchall())
+
+    @property
+    def pages(self) -> int:
+        """Touched by the call as a whole: its own plan comes last and contains the others."""
+        top = self.plans[-1]["Plan"]
+        return top["Shared Hit Blocks"] + top["Shared Read Blocks"]
+
+    def sequential_scans(self) -> list[str]:
+        return [
+            f"{node['Relation Name']} in {plan['Query Text']}"
+            for plan in self.plans
+            for node in _nodes(plan["Plan"])
+            if node["Node Type"] == "Seq Scan" and node["Relation Name"] in GROWING
+        ]
+
+    def most_rows(self) -> int:
+        """The most rows that any node of any plan read or threw away."""
+        return max(
+            round((node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"])
+            for plan in self.plans
+            for node in _nodes(plan["Plan"])
+        )
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from _nodes(child)
+
+
+@pytest.fixture
+def explained(dsn: str) -> Iterator[Explained]:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        try:
+            connection.execute("load 'auto_explain'")
+        except psycopg.Error:
+            pytest.skip("this server has no auto_explain: run `make test-pg15`")
+        prepare(connection)
+        _fill(connection)
+        connection.execute("set client_min_messages = log")
+        for setting, to in {
+            "log_min_duration": "0",
+            "log_analyze": "on",
+            "log_buffers": "on",
+            "log_timing": "off",
+            "log_nested_statements": "on",
+            "log_format": "json",
+        }.items():
+            connection.execute(f"set auto_explain.{setting} = {to}")
+        yield Explained(connection)
+
+
+def _fill(connection: psycopg.Connection) -> None:
+    """Finished runs, large and small, and one large map that waits."""
+    connection.execute("select pgflow.create_flow('busy')")
+    connection.execute("select pgflow.add_step('busy', 'work', step_type => 'map')")
+    for tasks, share in ((10_000, 0.5), (20, 0.5)):
+        runs = int(HISTORY * share / tasks)
+        made = connection.execute(FINISHED_RUNS, {"runs": runs, "tasks": tasks}).fetchone()
+        connection.execute(FINISHED_TASKS, {"run_ids": made[0], "tasks": tasks})
+    connection.execute("vacuum analyze")
+    connection.execute(
+        "select pgflow.start_flow('busy', (select jsonb_agg(i) from generate_series(1, %s) i))", [QUEUED]
+    )
+    connection.execute("analyze")
+
+
+def test_working_reads_the_batch_and_not_the_history(explained):
+    worker_id = uuid4()
+    explained.run(calls.register_worker(worker_id, "busy", "test", lease=15))
+    for _ in range(12):  # so many that plans without their arguments are taken, too
+        tasks = _checked(explained, calls.poll_tasks(["busy"], worker_id, qty=BATCH, lease=15)).tasks
+        assert len(tasks) == BATCH
+        polled = explained.pages
+        assert _checked(explained, calls.extend_leases(worker_id, [t.key for t in tasks], lease=15)) == []
+        extended = explained.pages
+        verdicts = _checked(explained, calls.settle_tasks(worker_id, [_outcome(n, t) for n, t in enumerate(tasks)]))
+        assert verdicts == ["applied"] * BATCH
+        assert polled + extended + explained.pages < PAGES_PER_TASK * BATCH
+
+
+def _outcome(number: int, task: Task) -> Outcome:
+    if number % 10 == 0:
+        return Outcome.released(task.key)
+    if number % 10 == 1:
+        return Outcome.failed(task.key, "once more", retry_in=3600)
+    return Outcome.completed(task.key, b'{"done": true}')
+
+
+def _checked(explained: Explained, call: Call[Any]) -> Any:
+    result = explained.run(call)
+    assert explained.sequential_scans() == []
+    assert explained.most_rows() <= 4 * BATCH
+    return result
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        calls.fail_stalled_tasks(),
+        calls.start_flows("busy", [b"[1, 2, 3]"] * 3),
+        calls.list_runs("busy", None, 20, None),
+        calls.list_runs(None, None, 20, None),
+    ],
+    ids=["fail_stalled_tasks", "start_flows", "list_runs of a flow", "list_runs"],
+)
+def test_other_calls_do_not_read_the_history_either(explained, call):
+    for _ in range(7):
+        explained.run(call)
+    assert explained.sequential_scans() == []
+    assert explained.most_rows() <= 4 * BATCH
+
+
+def test_the_contracts_functions_read_one_task_and_not_the_history(explained):
+    worker_id = value(
+        explained.connection, "insert into pgflow.workers values (gen_random_uuid(), 'q', 'f') returning 1"
+    )
+    worker_id = value(explained.connection, "select worker_id from pgflow.workers")
+    for n in range(8):
+        msg_id, run_id, step, index = _read_one(explained.connection)
+        for sql in (
+            f"select from pgflow.start_tasks('busy', array[{msg_id}]::bigint[], '{worker_id}')",
+            f"select from pgflow.fail_task('{run_id}', '{step}', {index}, 'no')"
+            if n % 2
+            else f"select from pgflow.complete_task('{run_id}', '{step}', {index}, '1')",
+        ):
+            explained.run(Call(sql, (), list))
+            assert explained.sequential_scans() == []
+            assert explained.most_rows() <= BATCH
+
+
+def _read_one(connection: psycopg.Connection) -> tuple[Any, ...]:
+    row = connection.execute(
+        "select msg_id, message->>'run_id', message->>'step_slug', message->>'task_index' from pgmq.read('busy', 60, 1)"
+    ).fetchone()
+    assert row is not None
+    return row
