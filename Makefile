@@ -5,9 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-pg15 check fix
+.PHONY: help setup demo test test-slow test-pg15 check fix bench
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,3 +43,6 @@ fix: setup ## format, mend what can be mended, generate the sync twins
 	$(BIN)/python scripts/unasync.py
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+bench: setup ## measure against the peers, on a PostgreSQL of its own (BENCH_ARGS: see benchmarks/README.md)
+	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)

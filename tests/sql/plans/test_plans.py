@@ -33,8 +33,8 @@ pytestmark = pytest.mark.timeout(1800)
 
 FINISHED_RUNS = """
 with made as (
-  insert into pgflow.runs (flow_slug, status, input, output, completed_at)
-  select 'busy', 'completed', '[]', '{}', now() from generate_series(1, %(runs)s)
+  insert into pgflow.runs (flow_slug, status, input, output, started_at, completed_at)
+  select 'busy', 'completed', '[]', '{}', now() - n * interval '1 s', now() from generate_series(1, %(runs)s) as n
   returning run_id
 ), states as (
   insert into pgflow.step_states (flow_slug, run_id, step_slug, status, initial_tasks, remaining_tasks, completed_at)

@@ -1,6 +1,9 @@
 -- What is to be done about each outcome of settle_tasks, and its verdict if nothing is.
--- The verdicts are tested in the documented order. The caller holds runs, step states and tasks.
-create or replace function pgflow._judge_outcomes(p_outcomes jsonb)
+-- The verdicts are tested in the documented order. `p_given` holds the outputs.
+-- Looks once at what a step's tasks share, and at each task by its primary key, whatever the planner knows of the
+-- tables: it takes any array for a hundred rows.
+-- The caller holds runs and step states. Locks: tasks by run, slug and index.
+create or replace function pgflow._judge_outcomes(p_outcomes pgflow.outcome[], p_given jsonb)
 returns setof pgflow.judged_outcome
 language sql
 set search_path to ''
@@ -9,46 +12,53 @@ as $$
          case when v.verdict is not null then null
               when o.status = 'released' then 'release'
               when o.status = 'completed' then case when c.starved_map is null then 'complete' else 'violate' end
-              when not coalesce(o.permanent, false) and t.attempts_count < opt.max_attempts then 'retry'
+              when not coalesce(o.permanent, false) and t.attempts_count < g.max_attempts then 'retry'
               else 'exhaust' end,
          v.verdict, o.error,
-         case when o.status = 'released' then 0
-              else coalesce(o.retry_in, pgflow.calculate_retry_delay(opt.base_delay, t.attempts_count)) end,
+         case o.status when 'released' then 0
+              when 'failed' then
+                coalesce(o.retry_in, pgflow.calculate_retry_delay(g.base_delay, t.attempts_count)) end,
          c.starved_map
     from (
-      select x.*, row_number() over (partition by x.run_id, x.step_slug, x.task_index, x.fence order by x.n) as nth
-        from rows from (
-               jsonb_to_recordset(p_outcomes) as (
-                 run_id uuid, step_slug text, task_index int, fence bigint, status text, error text,
-                 permanent boolean, retry_in double precision)
-             ) with ordinality as x(run_id, step_slug, task_index, fence, status, error, permanent, retry_in, n)
-    ) o
-    -- look-ups by primary key, whatever the planner knows of the tables: it takes any batch for a hundred outcomes
+      select k.run_id, k.step_slug, k.outcomes, w.open, w.feeds_map, opt.max_attempts, opt.base_delay
+        from (
+          select x.run_id, x.step_slug, array_agg(x order by x.task_index, x.n) as outcomes
+            from unnest(p_outcomes) as x
+           group by x.run_id, x.step_slug
+           order by x.run_id, x.step_slug
+        ) k
+        left join lateral (
+          select r.flow_slug, r.status = 'started' and ss.status = 'started' as open,
+                 exists (
+                   select from pgflow.deps d
+                     join pgflow.steps s on s.flow_slug = d.flow_slug and s.step_slug = d.step_slug
+                    where d.flow_slug = r.flow_slug and d.dep_slug = k.step_slug and s.step_type = 'map'
+                 ) as feeds_map
+            from pgflow.runs r
+            join pgflow.step_states ss on ss.run_id = r.run_id and ss.step_slug = k.step_slug
+           where r.run_id = k.run_id
+        ) w on true
+        left join pgflow._task_options opt on opt.flow_slug = w.flow_slug and opt.step_slug = k.step_slug
+    ) g
+   cross join lateral unnest(g.outcomes) as o
     left join lateral (
-      select x.* from pgflow.step_tasks x
-       where x.run_id = o.run_id and x.step_slug = o.step_slug and x.task_index = o.task_index limit 1
+      select x.flow_slug, x.message_id, x.fence, x.settled_fence, x.status, x.attempts_count
+        from pgflow.step_tasks x
+       where x.run_id = o.run_id and x.step_slug = o.step_slug and x.task_index = o.task_index
+         for no key update
     ) t on true
-    left join lateral (
-      select x.status from pgflow.step_states x where x.run_id = o.run_id and x.step_slug = o.step_slug limit 1
-    ) ss on true
-    left join lateral (select x.status from pgflow.runs x where x.run_id = o.run_id limit 1) r on true
-    left join pgflow._task_options opt on opt.flow_slug = t.flow_slug and opt.step_slug = t.step_slug
    cross join lateral (
-     select case when t.run_id is null then 'gone'
+     select case when t.fence is null then 'gone'
                  when o.fence = t.settled_fence then 'duplicate'
                  when o.fence is distinct from t.fence then 'stale'
-                 when r.status <> 'started' or ss.status <> 'started' then 'gone'
+                 when not g.open then 'gone'
                  when t.status not in ('queued', 'started') then 'stale'
                  when o.nth > 1 then 'duplicate' end as verdict
    ) v
    cross join lateral (
-     select case when v.verdict is null and o.status = 'completed'
-                  and jsonb_typeof(p_outcomes -> (o.n - 1)::int -> 'output') is distinct from 'array' and exists (
-                   select from pgflow.deps d
-                     join pgflow.steps s on s.flow_slug = d.flow_slug and s.step_slug = d.step_slug
-                    where d.flow_slug = t.flow_slug and d.dep_slug = t.step_slug and s.step_type = 'map'
-                 ) then pgflow._starved_map(o.run_id, o.step_slug, p_outcomes -> (o.n - 1)::int -> 'output')
+     select case when g.feeds_map and v.verdict is null and o.status = 'completed'
+                  and jsonb_typeof(p_given -> (o.n - 1) -> 'output') is distinct from 'array'
+                 then pgflow._starved_map(o.run_id, o.step_slug, p_given -> (o.n - 1) -> 'output')
             end as starved_map
    ) c
-   order by o.n
 $$;

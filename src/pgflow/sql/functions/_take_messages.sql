@@ -1,28 +1,25 @@
--- Takes the first visible messages of a flow's queue and hides them until a time, in one update.
--- Locks: those messages, skipping what others hold.
+-- Takes the first visible messages of a flow's queue and hides them until a time, in one update; returns which
+-- tasks they are for. Locks: those messages, skipping what others hold.
 create or replace function pgflow._take_messages(p_flow_slug text, p_qty int, p_until timestamptz)
 returns pgflow.task_key[]
 language plpgsql
 set search_path to ''
 as $$
 declare
-  v_msg_ids bigint[];
+  v_keys pgflow.task_key[];
 begin
   execute format(
     $q$
-      with taken as (
+      with m as (
         update pgmq.%1$I q set vt = $3
          where q.msg_id = any (array(
-           select m.msg_id from pgmq.%1$I m where m.vt <= $1 order by m.vt limit $2 for update skip locked
+           select v.msg_id from pgmq.%1$I v where v.vt <= $1 order by v.vt limit $2 for update skip locked
          ))
-        returning q.msg_id
+        returning q.msg_id, q.message
       )
-      select array_agg(t.msg_id) from taken t
-    $q$, pgflow._queue_table(p_flow_slug)
-  ) into v_msg_ids using clock_timestamp(), p_qty, p_until;
-  if v_msg_ids is null then
-    return '{}';
-  end if;
-  return pgflow._task_keys(p_flow_slug, v_msg_ids);
+      select array_agg(%2$s) from m
+    $q$, pgflow._queue_table(p_flow_slug), pgflow._task_key()
+  ) into v_keys using clock_timestamp(), p_qty, p_until;
+  return coalesce(v_keys, '{}');
 end
 $$;

@@ -4,6 +4,9 @@ create or replace function pgflow.complete_task(run_id uuid, step_slug text, tas
 returns setof pgflow.step_tasks
 language plpgsql
 set search_path to ''
+set enable_hashjoin to off
+set enable_mergejoin to off
+set enable_seqscan to off
 as $$
 #variable_conflict use_column
 declare

@@ -6,6 +6,9 @@ create or replace function pgflow.extend_leases(worker_id uuid, held jsonb, leas
 returns table (run_id uuid, step_slug text, task_index int, fence bigint)
 language plpgsql
 set search_path to ''
+set enable_hashjoin to off
+set enable_mergejoin to off
+set enable_seqscan to off
 as $$
 #variable_conflict use_column
 declare

@@ -5,6 +5,9 @@ create or replace function pgflow.fail_stalled_tasks()
 returns int
 language plpgsql
 set search_path to ''
+set enable_hashjoin to off
+set enable_mergejoin to off
+set enable_seqscan to off
 as $$
 declare
   v_run_ids uuid[];

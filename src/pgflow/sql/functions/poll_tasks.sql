@@ -22,6 +22,9 @@ returns table (
 )
 language plpgsql
 set search_path to ''
+set enable_hashjoin to off
+set enable_mergejoin to off
+set enable_seqscan to off
 as $$
 #variable_conflict use_column
 declare

@@ -7,6 +7,9 @@ returns int
 language plpgsql
 security definer
 set search_path to ''
+set enable_hashjoin to off
+set enable_mergejoin to off
+set enable_seqscan to off
 as $$
 #variable_conflict use_column
 declare

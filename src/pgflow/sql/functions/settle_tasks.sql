@@ -9,41 +9,47 @@ create or replace function pgflow.settle_tasks(worker_id uuid, outcomes jsonb)
 returns text[]
 language plpgsql
 set search_path to ''
+set enable_hashjoin to off
+set enable_mergejoin to off
+set enable_seqscan to off
 as $$
 #variable_conflict use_column
 declare
+  v_outcomes pgflow.outcome[];
   v_judged pgflow.judged_outcome[];
   v_actions text[];
   v_verdicts text[];
   v_ending uuid[];
   v_last pgflow.judged_outcome;
 begin
+  v_outcomes := array(
+    select (x.n, row_number() over (partition by x.run_id, x.step_slug, x.task_index, x.fence order by x.n),
+            x.run_id, x.step_slug, x.task_index, x.fence, x.status, x.error, x.permanent, x.retry_in)::pgflow.outcome
+      from rows from (
+             jsonb_to_recordset(outcomes) as (
+               run_id uuid, step_slug text, task_index int, fence bigint, status text, error text,
+               permanent boolean, retry_in double precision)
+           ) with ordinality as x(run_id, step_slug, task_index, fence, status, error, permanent, retry_in, n)
+  );
   if exists (
-    select from jsonb_array_elements(outcomes) as o
-     where o.value ->> 'status' is null or o.value ->> 'status' not in ('completed', 'failed', 'released')
+    select from unnest(v_outcomes) as o
+     where o.status is null or o.status not in ('completed', 'failed', 'released')
   ) then
     raise exception 'every outcome needs a status: completed, failed or released';
   end if;
   perform from pgflow.runs r
-    where r.run_id = any (array(
-      select distinct (o.value ->> 'run_id')::uuid from jsonb_array_elements(outcomes) as o
-    ))
+    where r.run_id = any (array(select distinct o.run_id from unnest(v_outcomes) as o))
     order by r.run_id for no key update;
   -- one look-up by primary key after the other, in this order, whatever the planner knows of the table
   perform from (
-      select distinct o.run_id, o.step_slug from jsonb_to_recordset(outcomes) as o(run_id uuid, step_slug text)
-       order by o.run_id, o.step_slug
+      select distinct o.run_id, o.step_slug from unnest(v_outcomes) as o order by o.run_id, o.step_slug
     ) k
     cross join lateral (
       select from pgflow.step_states ss
        where ss.run_id = k.run_id and ss.step_slug = k.step_slug for no key update
     ) locked;
-  perform from jsonb_to_recordset(outcomes) as k(run_id uuid, step_slug text, task_index int)
-    join pgflow.step_tasks t
-      on t.run_id = k.run_id and t.step_slug = k.step_slug and t.task_index = k.task_index
-    order by t.run_id, t.step_slug, t.task_index for no key update of t;
 
-  v_judged := array(select j from pgflow._judge_outcomes(outcomes) j);
+  v_judged := array(select j from pgflow._judge_outcomes(v_outcomes, outcomes) j);
   v_verdicts := array(select coalesce(j.verdict, 'applied') from unnest(v_judged) as j order by j.n);
   v_actions := array(select distinct j.action from unnest(v_judged) as j);
 

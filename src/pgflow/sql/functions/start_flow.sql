@@ -3,6 +3,9 @@ create or replace function pgflow.start_flow(flow_slug text, input jsonb, run_id
 returns setof pgflow.runs
 language plpgsql
 set search_path to ''
+set enable_hashjoin to off
+set enable_mergejoin to off
+set enable_seqscan to off
 as $$
 declare
   v_ids uuid[];

@@ -11,6 +11,9 @@ create or replace function pgflow.start_flows(
 returns setof pgflow.runs
 language plpgsql
 set search_path to ''
+set enable_hashjoin to off
+set enable_mergejoin to off
+set enable_seqscan to off
 as $$
 #variable_conflict use_column
 declare

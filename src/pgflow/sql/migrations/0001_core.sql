@@ -221,6 +221,21 @@ create type pgflow.claimed_task as (
   base_delay int
 );
 
+-- An outcome as settle_tasks was given it, but for its output: that stays in the array, at place n (from 1).
+-- `nth` counts those of one claim.
+create type pgflow.outcome as (
+  n int,
+  nth int,
+  run_id uuid,
+  step_slug text,
+  task_index int,
+  fence bigint,
+  status text,
+  error text,
+  permanent boolean,
+  retry_in double precision
+);
+
 -- An outcome of settle_tasks and what is to be done about it (null: nothing, for the reason in `verdict`).
 create type pgflow.judged_outcome as (
   n int,
