@@ -197,12 +197,16 @@ def _step_state(row: dict[str, Any]) -> StepState:
 # ---------------------------------------------------------------------------------------- work
 
 
+_TASK_COLUMNS = (
+    "flow_slug, run_id, step_slug, task_index, msg_id, input, flow_input, fence, attempt, max_attempts, timeout, "
+    "base_delay"
+)
+
+
 def poll_tasks(flow_slugs: Sequence[str], worker_id: UUID, *, qty: int, lease: int) -> Call[Polled]:
     """-> up to `qty` tasks of these flows, claimed and started for `lease` seconds."""
     return Call(
-        "select flow_slug, run_id, step_slug, task_index, msg_id, input, flow_input, fence, attempt, "
-        "max_attempts, timeout, base_delay, next_visible_in "
-        "from pgflow.poll_tasks(%s::text[], %s::uuid, %s::int, %s::int)",
+        f"select {_TASK_COLUMNS}, next_visible_in from pgflow.poll_tasks(%s::text[], %s::uuid, %s::int, %s::int)",
         (list(flow_slugs), worker_id, qty, lease),
         _decode_polled,
     )
@@ -216,11 +220,23 @@ def _decode_polled(rows: Rows) -> Polled:
 
 def settle_tasks(worker_id: UUID, outcomes: Sequence[Outcome]) -> Call[list[Verdict]]:
     """-> one verdict per outcome, in order."""
+    return Call("select pgflow.settle_tasks(%s::uuid, %s::jsonb)", (worker_id, _outcomes_json(outcomes)), _one_value)
+
+
+def settle_and_poll(
+    worker_id: UUID, outcomes: Sequence[Outcome], flow_slugs: Sequence[str], *, qty: int, lease: int
+) -> Call[tuple[list[Verdict], Polled]]:
+    """-> what `settle_tasks` and then `poll_tasks` say, from one round trip."""
     return Call(
-        "select pgflow.settle_tasks(%s::uuid, %s::jsonb)",
-        (worker_id, (b"[%b]" % b",".join(map(_outcome_json, outcomes))).decode()),
-        _one_value,
+        f"select {_TASK_COLUMNS}, next_visible_in, verdicts "
+        "from pgflow.settle_and_poll(%s::uuid, %s::jsonb, %s::text[], %s::int, %s::int)",
+        (worker_id, _outcomes_json(outcomes), list(flow_slugs), qty, lease),
+        lambda rows: (rows[-1][-1], _decode_polled([row[:-1] for row in rows])),
     )
+
+
+def _outcomes_json(outcomes: Sequence[Outcome]) -> str:
+    return (b"[%b]" % b",".join(map(_outcome_json, outcomes))).decode()
 
 
 def _outcome_json(outcome: Outcome) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 from pgflow.records import Polled, Task
@@ -11,7 +12,7 @@ from pgflow.worker.service import Service
 
 class Fetcher(Service):
     """Woken by the listener and by freed room; otherwise looks when the next message becomes visible, and every
-    `poll_interval` seconds at the latest."""
+    `poll_interval` seconds at the latest. Whoever settles results fetches more tasks in the same round trip."""
 
     activity = "fetching tasks"
 
@@ -28,22 +29,37 @@ class Fetcher(Service):
         self._take = take
         self._poll_interval = poll_interval
         self._more = True
+        self._alarm: asyncio.TimerHandle | None = None
 
     def room(self) -> None:
         """A task is done with: a reason to poll only if the last poll left some behind."""
         if self._more:
             self.wake()
 
+    def wanted(self, settling: int) -> int:
+        """How many tasks to fetch along with so many outcomes that are about to be settled."""
+        return 0 if self._stopping else max(self._held.free + settling, 0)
+
+    def fetched(self, polled: Polled, asked: int) -> None:
+        """Hands tasks on, and sees to it that more are looked for in time."""
+        for task in polled.tasks:
+            self._take(task)
+        self._more = len(polled.tasks) >= asked
+        if self._alarm is not None:
+            self._alarm.cancel()
+        soonest = self._poll_interval if polled.next_visible_in is None else polled.next_visible_in
+        pause = min(max(soonest, 0.001), self._poll_interval)
+        self._alarm = asyncio.get_running_loop().call_later(pause, self.wake)
+
     async def run_once(self) -> float | None:
         room = self._held.free
         if room <= 0:
             self._more = True
             return None
-        polled = await self._poll(room)
-        for task in polled.tasks:
-            self._take(task)
-        self._more = len(polled.tasks) >= room
-        if self._more:
-            return 0
-        soonest = self._poll_interval if polled.next_visible_in is None else polled.next_visible_in
-        return min(max(soonest, 0.001), self._poll_interval)
+        self.fetched(await self._poll(room), room)
+        return 0 if self._more else None
+
+    async def stop(self) -> None:
+        await super().stop()
+        if self._alarm is not None:
+            self._alarm.cancel()

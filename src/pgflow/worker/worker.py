@@ -108,6 +108,10 @@ class Worker:
         if self._stop_asked is not None:
             self._stop_asked.set()
 
+    @property
+    def _is_stopping(self) -> bool:
+        return self._stop_asked is not None and self._stop_asked.is_set()
+
     async def stopped(self) -> None:
         """Waits until somebody asked the worker to stop."""
         if self._stop_asked is not None:
@@ -190,6 +194,9 @@ class Worker:
 
     def _take(self, task: Task) -> None:
         holding = self._held.add(task)
+        if self._is_stopping:
+            self._completer.add(Outcome.released(task.key))  # it came along with the last results
+            return
         self._held.working += 1
         holding.job = asyncio.create_task(self._runner.run(holding), name=f"pgflow {task}")
         holding.job.add_done_callback(partial(self._worked, holding))
@@ -203,4 +210,12 @@ class Worker:
             self._completer.add(Outcome.released(holding.task.key) if job.cancelled() else job.result())
 
     async def _settle(self, outcomes: list[Outcome]) -> list[Verdict]:
-        return await self._database.run(calls.settle_tasks(self.worker_id, outcomes))
+        """Settles, and fetches as many tasks as there will be room for, in one round trip."""
+        qty = self._fetcher.wanted(len(outcomes))
+        if qty == 0:
+            return await self._database.run(calls.settle_tasks(self.worker_id, outcomes))
+        verdicts, polled = await self._database.run(
+            calls.settle_and_poll(self.worker_id, outcomes, list(self._flows), qty=qty, lease=self.settings.lease)
+        )
+        self._fetcher.fetched(polled, qty)
+        return verdicts

@@ -26,18 +26,18 @@ begin
         with lapsed as materialized (
           select m.msg_id
             from unnest(pgflow._task_keys($1, array(
-                   select h.msg_id from pgmq.%1$I h where h.vt > clock_timestamp()
+                   select h.msg_id from pgmq.%1$I h where h.vt > $2
                  ))) as k
             join pgflow.step_tasks t
               on t.run_id = k.run_id and t.step_slug = k.step_slug and t.task_index = k.task_index
             join pgmq.%1$I m on m.msg_id = k.msg_id
-           where t.message_id = k.msg_id and t.status = 'started' and t.leased_until < clock_timestamp()
+           where t.message_id = k.msg_id and t.status = 'started' and t.leased_until < $2
            order by m.msg_id
              for update of m skip locked
         )
-        update pgmq.%1$I q set vt = clock_timestamp() from lapsed l where q.msg_id = l.msg_id
+        update pgmq.%1$I q set vt = $2 from lapsed l where q.msg_id = l.msg_id
       $q$, pgflow._queue_table(v_flow)
-    ) using v_flow;
+    ) using v_flow, clock_timestamp();
   end loop;
 end
 $$;

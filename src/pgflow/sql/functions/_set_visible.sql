@@ -9,11 +9,12 @@ begin
   execute format(
     $q$
       with locked as materialized (
-        select q.msg_id from pgmq.%1$I q where q.msg_id = any ($1) order by q.msg_id for update
+        select q.msg_id, w.at
+          from unnest($1, $2) as w(msg_id, at) join pgmq.%1$I q on q.msg_id = w.msg_id
+         order by q.msg_id
+           for update of q
       )
-      update pgmq.%1$I q set vt = w.at
-        from unnest($1, $2) as w(msg_id, at) join locked l on l.msg_id = w.msg_id
-       where q.msg_id = w.msg_id
+      update pgmq.%1$I q set vt = l.at from locked l where q.msg_id = l.msg_id
     $q$, pgflow._queue_table(p_flow_slug)
   ) using p_msg_ids, p_at;
 end

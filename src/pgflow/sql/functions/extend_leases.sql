@@ -45,11 +45,12 @@ begin
     execute format(
       $q$
         with free as materialized (
-          select q.msg_id from pgmq.%1$I q where q.msg_id = any ($1) order by q.msg_id for update skip locked
+          select q.msg_id, w.at
+            from unnest($1, $2) as w(msg_id, at) join pgmq.%1$I q on q.msg_id = w.msg_id
+           order by q.msg_id
+             for update of q skip locked
         )
-        update pgmq.%1$I q set vt = w.at
-          from unnest($1, $2) as w(msg_id, at) join free f on f.msg_id = w.msg_id
-         where q.msg_id = w.msg_id
+        update pgmq.%1$I q set vt = f.at from free f where q.msg_id = f.msg_id
       $q$, pgflow._queue_table(v_extended.flow_slug)
     ) using v_extended.msg_ids, v_extended.ats;
   end loop;

@@ -23,11 +23,14 @@ begin
   return query execute format(
     $q$
       with locked as materialized (
-        select q.msg_id from pgmq.%1$I q where q.msg_id = any ($1) order by q.msg_id for update
+        select q.msg_id, w.seconds
+          from unnest($1, $2) as w(msg_id, seconds) join pgmq.%1$I q on q.msg_id = w.msg_id
+         order by q.msg_id
+           for update of q
       )
-      update pgmq.%1$I q set vt = clock_timestamp() + make_interval(secs => w.seconds)
-        from unnest($1, $2) as w(msg_id, seconds) join locked l on l.msg_id = w.msg_id
-       where q.msg_id = w.msg_id
+      update pgmq.%1$I q set vt = clock_timestamp() + make_interval(secs => l.seconds)
+        from locked l
+       where q.msg_id = l.msg_id
       returning q.msg_id, q.read_ct, q.enqueued_at, q.vt, q.message, nullif(to_jsonb(q) -> 'headers', 'null')
     $q$, pgflow._queue_table(queue_name)
   ) using msg_ids, vt_offsets;
