@@ -157,11 +157,56 @@ async def test_another_worker_takes_what_was_handed_back_at_once(dsn: str) -> No
         enough.set()
 
 
-async def test_stop_stops_taking_tasks_but_the_block_decides_when_to_end(dsn: str) -> None:
-    flow = one_task_flow(lambda: 1)
-    async with Worker([flow], dsn=dsn) as worker:
+async def test_stop_stops_taking_tasks_but_the_block_decides_when_to_end(dsn: str, conn: psycopg.Connection) -> None:
+    flow: Flow[Any, Any] = Flow("stopping")
+    begun: list[int] = []
+    enough = asyncio.Event()
+
+    @flow.map
+    async def handler(n: int) -> int:
+        begun.append(n)
+        await enough.wait()
+        return n
+
+    async with Worker([flow], dsn=dsn, concurrency=2) as worker, AsyncClient(dsn) as client:
+        await client.start(flow, list(range(6)))
+        await aeventually(lambda: len(begun) == 2)
         worker.stop()
         await asyncio.wait_for(worker.stopped(), 5)
+        enough.set()
+        done = "select count(*) from pgflow.step_tasks where status = 'completed'"
+        await aeventually(lambda: value(conn, done) == 2)
+        await client.start(flow, [6])  # wakes whoever listens
+    assert len(begun) == 2
+    assert value(conn, "select count(*) from pgflow.step_tasks where status = 'queued' and attempts_count = 0") == 5
+
+
+async def test_what_comes_along_with_the_last_results_is_handed_back(
+    dsn: str, conn: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flow: Flow[Any, Any] = Flow("stopping")
+    begun: list[int] = []
+
+    @flow.map
+    async def handler(n: int) -> int:
+        begun.append(n)
+        return n
+
+    async with Worker([flow], dsn=dsn, concurrency=2) as worker, AsyncClient(dsn) as client:
+        run = worker._database.run
+
+        async def stop_meanwhile(call: Any) -> Any:
+            answer = await run(call)
+            if "settle_and_poll" in call.sql:
+                worker.stop()
+            return answer
+
+        monkeypatch.setattr(worker._database, "run", stop_meanwhile)
+        await client.start(flow, list(range(6)))
+        await asyncio.wait_for(worker.stopped(), 20)
+    assert len(begun) == 2
+    assert value(conn, "select count(*) from pgflow.step_tasks where status = 'completed'") == 2
+    assert value(conn, "select count(*) from pgflow.step_tasks where status = 'queued' and attempts_count = 0") == 4
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -42,12 +43,15 @@ class Completer(Service):
         self._on_settled = on_settled
         self._pending: deque[Outcome] = deque()
         self._retrying = Backoff(self.activity)
+        self._due = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
 
     def add(self, outcome: Outcome) -> None:
         self._pending.append(outcome)
         self._empty.clear()
+        if len(self._pending) >= _MOST_OUTCOMES or not self._is_busy():
+            self._due.set()
         self.wake()
 
     async def flush(self) -> None:
@@ -58,10 +62,11 @@ class Completer(Service):
         if not self._pending:
             self._empty.set()
             return None
-        if self._is_busy() and len(self._pending) < _MOST_OUTCOMES:
-            await asyncio.sleep(_DELAY)
-        batch = self._next_batch()
-        await self._settle_all(batch)
+        if not self._due.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_DELAY):
+                    await self._due.wait()
+        await self._settle_all(self._next_batch())
         return 0
 
     def _next_batch(self) -> list[Outcome]:
@@ -72,6 +77,8 @@ class Completer(Service):
             if batch and size > _MOST_BYTES:
                 break
             batch.append(self._pending.popleft())
+        if not self._pending:
+            self._due.clear()
         return batch
 
     async def _settle_all(self, batch: list[Outcome]) -> None:

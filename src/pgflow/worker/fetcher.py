@@ -38,7 +38,7 @@ class Fetcher(Service):
 
     def wanted(self, settling: int) -> int:
         """How many tasks to fetch along with so many outcomes that are about to be settled."""
-        return 0 if self._stopping else max(self._held.free + settling, 0)
+        return max(self._held.free + settling, 0)
 
     def fetched(self, polled: Polled, asked: int) -> None:
         """Hands tasks on, and sees to it that more are looked for in time."""

@@ -188,6 +188,8 @@ class Worker:
     # -- the way of a task
 
     async def _poll(self, qty: int) -> Polled:
+        if self._is_stopping:
+            return Polled((), None)
         return await self._database.run(
             calls.poll_tasks(list(self._flows), self.worker_id, qty=qty, lease=self.settings.lease)
         )
@@ -212,7 +214,7 @@ class Worker:
     async def _settle(self, outcomes: list[Outcome]) -> list[Verdict]:
         """Settles, and fetches as many tasks as there will be room for, in one round trip."""
         qty = self._fetcher.wanted(len(outcomes))
-        if qty == 0:
+        if qty == 0 or self._is_stopping:
             return await self._database.run(calls.settle_tasks(self.worker_id, outcomes))
         verdicts, polled = await self._database.run(
             calls.settle_and_poll(self.worker_id, outcomes, list(self._flows), qty=qty, lease=self.settings.lease)

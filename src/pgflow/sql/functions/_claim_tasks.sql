@@ -8,56 +8,59 @@ create or replace function pgflow._claim_tasks(
   p_leased_until timestamptz
 )
 returns setof pgflow.claimed_task
-language sql
+language plpgsql
 set search_path to ''
 as $$
-  with free as materialized (
-    select t.run_id, t.step_slug, t.task_index, g.step_type, g.is_root, g.max_attempts, g.timeout, g.base_delay
-      from (
-        select k.run_id, k.step_slug, k.tasks, s.step_type, s.deps_count = 0 as is_root,
-               o.max_attempts, o.timeout, o.base_delay
-          from (
-            select x.run_id, x.step_slug, array_agg(x order by x.task_index) as tasks
-              from unnest(p_keys) as x
-             group by x.run_id, x.step_slug
-             order by x.run_id, x.step_slug
-          ) k
-          join pgflow.runs r on r.run_id = k.run_id and r.status = 'started'
-          join pgflow.step_states ss
-            on ss.run_id = k.run_id and ss.step_slug = k.step_slug and ss.status = 'started'
-          join pgflow.steps s on s.flow_slug = r.flow_slug and s.step_slug = k.step_slug
-          join pgflow._task_options o on o.flow_slug = r.flow_slug and o.step_slug = k.step_slug
-      ) g
-     cross join lateral unnest(g.tasks) as k
-     cross join lateral (
-       select x.run_id, x.step_slug, x.task_index
-         from pgflow.step_tasks x
-        where x.run_id = k.run_id and x.step_slug = k.step_slug and x.task_index = k.task_index
-          and x.status = 'queued' and x.message_id = k.msg_id
-          for no key update skip locked
-     ) t
-  ),
-  claimed as (
-    update pgflow.step_tasks t
-       set status = 'started',
-           attempts_count = t.attempts_count + 1,
-           started_at = greatest(now(), t.queued_at),
-           last_worker_id = p_worker_id,
-           fence = t.fence + 1,
-           leased_until = p_leased_until
-      from free f
-     where t.run_id = f.run_id and t.step_slug = f.step_slug and t.task_index = f.task_index
-    returning t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id, t.input, t.fence, t.attempts_count,
-              f.step_type, f.is_root, f.max_attempts, f.timeout, f.base_delay
-  )
-  select c.flow_slug, c.run_id, c.step_slug, c.task_index, c.message_id,
-         case when c.step_type = 'single' then
-                (select i.input from pgflow._step_inputs i where i.run_id = c.run_id and i.step_slug = c.step_slug)
-              when c.input is not null then c.input
-              else pgflow._map_element(c.run_id, c.step_slug, c.task_index) end,
-         case when c.step_type = 'single' and c.is_root then
-                (select r.input from pgflow.runs r where r.run_id = c.run_id) end,
-         c.fence, c.attempts_count, c.max_attempts, c.timeout, c.base_delay
-    from claimed c
-   order by c.message_id
+begin
+  return query
+    with free as materialized (
+      select t.run_id, t.step_slug, t.task_index, g.step_type, g.is_root, g.max_attempts, g.timeout, g.base_delay
+        from (
+          select k.run_id, k.step_slug, k.tasks, s.step_type, s.deps_count = 0 as is_root,
+                 o.max_attempts, o.timeout, o.base_delay
+            from (
+              select x.run_id, x.step_slug, array_agg(x order by x.task_index) as tasks
+                from unnest(p_keys) as x
+               group by x.run_id, x.step_slug
+               order by x.run_id, x.step_slug
+            ) k
+            join pgflow.runs r on r.run_id = k.run_id and r.status = 'started'
+            join pgflow.step_states ss
+              on ss.run_id = k.run_id and ss.step_slug = k.step_slug and ss.status = 'started'
+            join pgflow.steps s on s.flow_slug = r.flow_slug and s.step_slug = k.step_slug
+            join pgflow._task_options o on o.flow_slug = r.flow_slug and o.step_slug = k.step_slug
+        ) g
+       cross join lateral unnest(g.tasks) as k
+       cross join lateral (
+         select x.run_id, x.step_slug, x.task_index
+           from pgflow.step_tasks x
+          where x.run_id = k.run_id and x.step_slug = k.step_slug and x.task_index = k.task_index
+            and x.status = 'queued' and x.message_id = k.msg_id
+            for no key update skip locked
+       ) t
+    ),
+    claimed as (
+      update pgflow.step_tasks t
+         set status = 'started',
+             attempts_count = t.attempts_count + 1,
+             started_at = greatest(now(), t.queued_at),
+             last_worker_id = p_worker_id,
+             fence = t.fence + 1,
+             leased_until = p_leased_until
+        from free f
+       where t.run_id = f.run_id and t.step_slug = f.step_slug and t.task_index = f.task_index
+      returning t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id, t.input, t.fence, t.attempts_count,
+                f.step_type, f.is_root, f.max_attempts, f.timeout, f.base_delay
+    )
+    select c.flow_slug, c.run_id, c.step_slug, c.task_index, c.message_id,
+           case when c.step_type = 'single' then
+                  (select i.input from pgflow._step_inputs i where i.run_id = c.run_id and i.step_slug = c.step_slug)
+                when c.input is not null then c.input
+                else pgflow._map_element(c.run_id, c.step_slug, c.task_index) end,
+           case when c.step_type = 'single' and c.is_root then
+                  (select r.input from pgflow.runs r where r.run_id = c.run_id) end,
+           c.fence, c.attempts_count, c.max_attempts, c.timeout, c.base_delay
+      from claimed c
+     order by c.message_id;
+end
 $$;

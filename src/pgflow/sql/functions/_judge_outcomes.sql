@@ -5,60 +5,63 @@
 -- The caller holds runs and step states. Locks: tasks by run, slug and index.
 create or replace function pgflow._judge_outcomes(p_outcomes pgflow.outcome[], p_given jsonb)
 returns setof pgflow.judged_outcome
-language sql
+language plpgsql
 set search_path to ''
 as $$
-  select o.n, o.run_id, o.step_slug, o.task_index, t.flow_slug, t.message_id,
-         case when v.verdict is not null then null
-              when o.status = 'released' then 'release'
-              when o.status = 'completed' then case when c.starved_map is null then 'complete' else 'violate' end
-              when not coalesce(o.permanent, false) and t.attempts_count < g.max_attempts then 'retry'
-              else 'exhaust' end,
-         v.verdict, o.error,
-         case o.status when 'released' then 0
-              when 'failed' then
-                coalesce(o.retry_in, pgflow.calculate_retry_delay(g.base_delay, t.attempts_count)) end,
-         c.starved_map
-    from (
-      select k.run_id, k.step_slug, k.outcomes, w.open, w.feeds_map, opt.max_attempts, opt.base_delay
-        from (
-          select x.run_id, x.step_slug, array_agg(x order by x.task_index, x.n) as outcomes
-            from unnest(p_outcomes) as x
-           group by x.run_id, x.step_slug
-           order by x.run_id, x.step_slug
-        ) k
-        left join lateral (
-          select r.flow_slug, r.status = 'started' and ss.status = 'started' as open,
-                 exists (
-                   select from pgflow.deps d
-                     join pgflow.steps s on s.flow_slug = d.flow_slug and s.step_slug = d.step_slug
-                    where d.flow_slug = r.flow_slug and d.dep_slug = k.step_slug and s.step_type = 'map'
-                 ) as feeds_map
-            from pgflow.runs r
-            join pgflow.step_states ss on ss.run_id = r.run_id and ss.step_slug = k.step_slug
-           where r.run_id = k.run_id
-        ) w on true
-        left join pgflow._task_options opt on opt.flow_slug = w.flow_slug and opt.step_slug = k.step_slug
-    ) g
-   cross join lateral unnest(g.outcomes) as o
-    left join lateral (
-      select x.flow_slug, x.message_id, x.fence, x.settled_fence, x.status, x.attempts_count
-        from pgflow.step_tasks x
-       where x.run_id = o.run_id and x.step_slug = o.step_slug and x.task_index = o.task_index
-         for no key update
-    ) t on true
-   cross join lateral (
-     select case when t.fence is null then 'gone'
-                 when o.fence = t.settled_fence then 'duplicate'
-                 when o.fence is distinct from t.fence then 'stale'
-                 when not g.open then 'gone'
-                 when t.status not in ('queued', 'started') then 'stale'
-                 when o.nth > 1 then 'duplicate' end as verdict
-   ) v
-   cross join lateral (
-     select case when g.feeds_map and v.verdict is null and o.status = 'completed'
-                  and jsonb_typeof(p_given -> (o.n - 1) -> 'output') is distinct from 'array'
-                 then pgflow._starved_map(o.run_id, o.step_slug, p_given -> (o.n - 1) -> 'output')
-            end as starved_map
-   ) c
+begin
+  return query
+    select o.n, o.run_id, o.step_slug, o.task_index, t.flow_slug, t.message_id,
+           case when v.verdict is not null then null
+                when o.status = 'released' then 'release'
+                when o.status = 'completed' then case when c.starved_map is null then 'complete' else 'violate' end
+                when not coalesce(o.permanent, false) and t.attempts_count < g.max_attempts then 'retry'
+                else 'exhaust' end,
+           v.verdict, o.error,
+           case o.status when 'released' then 0
+                when 'failed' then
+                  coalesce(o.retry_in, pgflow.calculate_retry_delay(g.base_delay, t.attempts_count)) end,
+           c.starved_map
+      from (
+        select k.run_id, k.step_slug, k.outcomes, w.open, w.feeds_map, opt.max_attempts, opt.base_delay
+          from (
+            select x.run_id, x.step_slug, array_agg(x order by x.task_index, x.n) as outcomes
+              from unnest(p_outcomes) as x
+             group by x.run_id, x.step_slug
+             order by x.run_id, x.step_slug
+          ) k
+          left join lateral (
+            select r.flow_slug, r.status = 'started' and ss.status = 'started' as open,
+                   exists (
+                     select from pgflow.deps d
+                       join pgflow.steps s on s.flow_slug = d.flow_slug and s.step_slug = d.step_slug
+                      where d.flow_slug = r.flow_slug and d.dep_slug = k.step_slug and s.step_type = 'map'
+                   ) as feeds_map
+              from pgflow.runs r
+              join pgflow.step_states ss on ss.run_id = r.run_id and ss.step_slug = k.step_slug
+             where r.run_id = k.run_id
+          ) w on true
+          left join pgflow._task_options opt on opt.flow_slug = w.flow_slug and opt.step_slug = k.step_slug
+      ) g
+     cross join lateral unnest(g.outcomes) as o
+      left join lateral (
+        select x.flow_slug, x.message_id, x.fence, x.settled_fence, x.status, x.attempts_count
+          from pgflow.step_tasks x
+         where x.run_id = o.run_id and x.step_slug = o.step_slug and x.task_index = o.task_index
+           for no key update
+      ) t on true
+     cross join lateral (
+       select case when t.fence is null then 'gone'
+                   when o.fence = t.settled_fence then 'duplicate'
+                   when o.fence is distinct from t.fence then 'stale'
+                   when not g.open then 'gone'
+                   when t.status not in ('queued', 'started') then 'stale'
+                   when o.nth > 1 then 'duplicate' end as verdict
+     ) v
+     cross join lateral (
+       select case when g.feeds_map and v.verdict is null and o.status = 'completed'
+                    and jsonb_typeof(p_given -> (o.n - 1) -> 'output') is distinct from 'array'
+                   then pgflow._starved_map(o.run_id, o.step_slug, p_given -> (o.n - 1) -> 'output')
+              end as starved_map
+     ) c;
+end
 $$;

@@ -12,6 +12,7 @@ set search_path to ''
 set enable_hashjoin to off
 set enable_mergejoin to off
 set enable_seqscan to off
+set plan_cache_mode to force_generic_plan
 as $$
 #variable_conflict use_column
 declare

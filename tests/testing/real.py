@@ -1,0 +1,309 @@
+"""The database side of the model's tests: the same operations, the same snapshot, and a clock that can be put forward.
+
+Time passes by putting every stored time back. Tests move in steps of QUANTUM seconds and choose timeouts, leases and
+delays so that no limit lies near a multiple of it; what a test itself takes is then too short to matter.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
+
+import psycopg
+
+from pgflow import calls
+from pgflow.calls import Call
+from pgflow.db.address import prepare
+from pgflow.records import Outcome, Task, TaskKey, Verdict
+from pgflow.testing.model import TaskId
+from pgflow.testing.model.snapshot import canonical
+
+QUANTUM = 100
+#: What workers are registered and poll with; short, since for one lease after a server's start nothing lapses.
+SHORT_LEASE = 1
+#: What a claim then gets instead: lapsed at the next step of the clock.
+LEASE = 60
+
+_REALTIME = """
+create schema realtime;
+create table realtime.sent (id bigint generated always as identity primary key, payload jsonb, event text, topic text);
+create function realtime.send(payload jsonb, event text, topic text, private boolean) returns void language sql as
+  $$ insert into realtime.sent (payload, event, topic) values ($1, $2, $3) $$;
+"""
+
+_STRAYS = (
+    "(select count(*) from pgmq.q_{slug} m"
+    " where not exists (select from pgflow.step_tasks t where t.message_id = m.msg_id))"
+)
+
+_SNAPSHOT = """
+select json_build_object(
+  'runs', coalesce((
+    select json_object_agg(r.run_id, json_build_object('status', r.status, 'remaining_steps', r.remaining_steps,
+             'input', r.input::text, 'output', r.output::text, 'error_message', r.error_message))
+      from pgflow.runs r), '{{}}'),
+  'steps', coalesce((
+    select json_object_agg(s.run_id || ' ' || s.step_slug, json_build_object('status', s.status,
+             'remaining_deps', s.remaining_deps, 'remaining_tasks', s.remaining_tasks,
+             'initial_tasks', s.initial_tasks, 'output', s.output::text, 'error_message', s.error_message,
+             'skip_reason', s.skip_reason))
+      from pgflow.step_states s), '{{}}'),
+  'tasks', coalesce((
+    select json_object_agg(t.run_id || ' ' || t.step_slug || ' ' || t.task_index, json_build_object(
+             'status', t.status, 'attempts_count', t.attempts_count, 'requeued_count', t.requeued_count,
+             'fence', t.fence, 'settled_fence', t.settled_fence, 'given_up', t.permanently_stalled_at is not null,
+             'output', t.output::text, 'error_message', t.error_message, 'has_message', m.msg_id is not null,
+             'due', case when t.status = 'queued' and m.msg_id is not null
+                         then greatest(0, extract(epoch from m.vt - clock_timestamp())) end))
+      from pgflow.step_tasks t left join pgmq.q_{slug} m on m.msg_id = t.message_id), '{{}}'),
+  'stray', {strays},
+  'events', (select coalesce(json_agg(s.payload order by s.id), '[]') from realtime.sent s))
+"""
+
+#: Each counts what must not be there.
+INVARIANTS = {
+    "a run's remaining_steps is not the number of its open steps": """
+        select count(*) from pgflow.runs r where r.status <> 'failed' and r.remaining_steps <> (
+          select count(*) from pgflow.step_states s
+           where s.run_id = r.run_id and s.status in ('created', 'started'))""",
+    "a started step's remaining_tasks is not the number of its open tasks": """
+        select count(*) from pgflow.step_states s join pgflow.runs r on r.run_id = s.run_id and r.status = 'started'
+         where s.status = 'started' and s.remaining_tasks <> (
+          select count(*) from pgflow.step_tasks t where (t.run_id, t.step_slug) = (s.run_id, s.step_slug)
+             and t.status in ('queued', 'started'))""",
+    "a started step has not as many tasks as it should": """
+        select count(*) from pgflow.step_states s where s.status in ('started', 'completed') and s.initial_tasks <> (
+          select count(*) from pgflow.step_tasks t where (t.run_id, t.step_slug) = (s.run_id, s.step_slug))""",
+    "a created step's remaining_deps is not the number of its open dependencies": """
+        select count(*) from pgflow.step_states s where s.status = 'created' and s.remaining_deps <> (
+          select count(*) from pgflow.deps d
+            join pgflow.step_states u on u.run_id = s.run_id and u.step_slug = d.dep_slug
+           where d.flow_slug = s.flow_slug and d.step_slug = s.step_slug
+             and u.status not in ('completed', 'skipped'))""",
+    "a step has begun before one that it depends on ended": """
+        select count(*) from pgflow.step_states s
+          join pgflow.deps d on (d.flow_slug, d.step_slug) = (s.flow_slug, s.step_slug)
+          join pgflow.step_states u on u.run_id = s.run_id and u.step_slug = d.dep_slug
+         where s.started_at is not null and u.status not in ('completed', 'skipped')""",
+    "a message of a task can be had under a run or step that has ended": """
+        select count(*) from pgflow.step_tasks t
+          join pgmq.q_{slug} m on m.msg_id = t.message_id
+          join pgflow.runs r on r.run_id = t.run_id
+          join pgflow.step_states s on (s.run_id, s.step_slug) = (t.run_id, t.step_slug)
+         where r.status <> 'started' or s.status <> 'started'""",
+    "a completed run has steps that are neither completed nor skipped": """
+        select count(*) from pgflow.runs r join pgflow.step_states s using (run_id)
+         where r.status = 'completed' and s.status not in ('completed', 'skipped')""",
+    "a message has more or less than one task": """
+        select count(*) from (select message_id from pgflow.step_tasks group by message_id having count(*) <> 1) x""",
+    "a queued task of a started run and step has no message": """
+        select count(*) from pgflow.step_tasks t
+          join pgflow.runs r on r.run_id = t.run_id and r.status = 'started'
+          join pgflow.step_states s on (s.run_id, s.step_slug) = (t.run_id, t.step_slug) and s.status = 'started'
+         where t.status = 'queued' and not exists (select from pgmq.q_{slug} m where m.msg_id = t.message_id)""",
+}
+
+
+class Real:
+    """A migrated database with one flow at a time, seen through the SQL functions.
+
+    `events` collects what the last operation emitted; `fences` the highest fence seen of each task.
+    """
+
+    def __init__(self, connection: psycopg.Connection) -> None:
+        prepare(connection)
+        self.connection = connection
+        self.slug = ""
+        connection.execute(_REALTIME)
+        self.fences: dict[str, int] = {}
+
+    def run(self, call: Call[Any]) -> Any:
+        return call.decode(self.connection.execute(call.sql, call.args).fetchall())
+
+    @contextmanager
+    def _one_transaction(self) -> Iterator[None]:
+        with self.connection.transaction():
+            # every worker that is not gone beats just now: no outage, whatever the clock was put to
+            self.connection.execute(
+                "update pgflow.workers set last_heartbeat_at = now() where last_heartbeat_at > now() - interval '1 day'"
+            )
+            yield
+
+    # -- flows and workers
+
+    def create_flow(self, slug: str, shape: dict[str, Any]) -> None:
+        self.slug = slug
+        assert self.run(calls.ensure_flow_compiled(slug, shape))[0] == "compiled"
+
+    def clear(self) -> None:
+        if self.slug:
+            self.connection.execute("select pgflow.delete_flow_and_data(%s)", [self.slug])
+            self.connection.execute("truncate pgflow.workers, realtime.sent")
+            self.connection.execute("update pgflow.outage set grace_until = '-infinity'")
+            self.slug, self.fences = "", {}
+
+    def add_worker(self, worker_id: UUID) -> None:
+        self.run(calls.register_worker(worker_id, self.slug, "model", lease=SHORT_LEASE))
+
+    def lose_worker(self, worker_id: UUID) -> None:
+        self.connection.execute("update pgflow.workers set stopped_at = now() where worker_id = %s", [worker_id])
+
+    # -- time
+
+    def advance_time(self, seconds: int) -> None:
+        """Every time that is stored goes back, but those of workers."""
+        back = f"- interval '{seconds} s'"
+        with self.connection.transaction():
+            for table, columns in _TIMES.items():
+                name = table.format(slug=self.slug)
+                self.connection.execute(
+                    f"update {name} set {', '.join(f'{column} = {column} {back}' for column in columns)}"
+                )
+
+    # -- operations
+
+    def start_flow(self, input: bytes, run_id: UUID) -> None:
+        self._one("select pgflow.start_flow(%s, %s::jsonb, %s)", self.slug, input.decode(), run_id)
+
+    def force_skip(self, run_id: UUID, step_slug: str, reason: str) -> int:
+        sql = "select pgflow._cascade_force_skip_steps(%s, %s, %s)"
+        return int(self._one(sql, run_id, step_slug, reason))
+
+    def maybe_complete_run(self, run_id: UUID) -> None:
+        self._one("select pgflow.maybe_complete_run(%s)", run_id)
+
+    def start_tasks(self, tasks: Collection[TaskId], worker_id: UUID) -> list[dict[str, Any]]:
+        return [
+            {"task": (row[0], row[1], row[2]), "input": canonical(row[3]), "flow_input": canonical(row[4])}
+            for row in self.connection.execute(
+                "select run_id, step_slug, task_index, input, flow_input from pgflow.start_tasks(%s, %s::bigint[], %s)",
+                [self.slug, [self._message_id(t) for t in tasks], worker_id],
+            ).fetchall()
+        ]
+
+    def complete_task(self, task: TaskId, output: bytes | None) -> None:
+        text = None if output is None else output.decode()
+        self._one("select pgflow.complete_task(%s, %s, %s, %s::jsonb)", *task, text)
+
+    def fail_task(self, task: TaskId, error: str) -> None:
+        self._one("select pgflow.fail_task(%s, %s, %s, %s)", *task, error)
+
+    def requeue_stalled_tasks(self) -> int:
+        return int(self.run(calls.requeue_stalled_tasks()))
+
+    def fail_stalled_tasks(self) -> int:
+        return int(self.run(calls.fail_stalled_tasks()))
+
+    def poll(self, worker_id: UUID, qty: int) -> list[Task]:
+        with self._one_transaction():
+            tasks: list[Task] = list(
+                self.run(calls.poll_tasks([self.slug], worker_id, qty=qty, lease=SHORT_LEASE)).tasks
+            )
+            for task in tasks:
+                self.connection.execute(
+                    "update pgflow.step_tasks set leased_until = started_at + make_interval(secs => %s) "
+                    "where (run_id, step_slug, task_index) = (%s, %s, %s)",
+                    [LEASE, task.run_id, task.step_slug, task.task_index],
+                )
+                self._show(task.msg_id, LEASE)
+        return tasks
+
+    def settle(self, worker_id: UUID, outcomes: Sequence[Outcome]) -> list[Verdict]:
+        return list(self.run(calls.settle_tasks(worker_id, outcomes)))
+
+    def extend(self, worker_id: UUID, held: Sequence[TaskKey]) -> list[TaskKey]:
+        with self._one_transaction():
+            lost: list[TaskKey] = self.run(calls.extend_leases(worker_id, held, lease=LEASE))
+            self.connection.execute("update pgflow.workers set lease = %s", [SHORT_LEASE])
+        return lost
+
+    def grant_grace(self, seconds: int) -> None:
+        """As if an outage had just been noticed."""
+        self.connection.execute("update pgflow.outage set grace_until = now() + make_interval(secs => %s)", [seconds])
+
+    def deliver_again(self, task: TaskId) -> None:
+        """A second message for a task, as some foreign hand might send it."""
+        content = {"flow_slug": self.slug, "run_id": str(task[0]), "step_slug": task[1], "task_index": task[2]}
+        self._one("select * from pgmq.send(%s, %s::jsonb)", self.slug, json.dumps(content))
+
+    def lapse(self, task: TaskId) -> None:
+        """The lease of a task ends now, and its message can be read."""
+        self.connection.execute(
+            "update pgflow.step_tasks set leased_until = now() - interval '1 s' "
+            "where (run_id, step_slug, task_index) = (%s, %s, %s)", task,
+        )  # fmt: skip
+        self._show(self._message_id(task), 0)
+
+    def show_lapsed(self) -> None:
+        """Brings up the messages of all lapsed leases, which a poll would otherwise find in its own good time."""
+        self.connection.execute(
+            f"update pgmq.q_{self.slug} m set vt = clock_timestamp() - interval '1 s' from pgflow.step_tasks t "
+            "where t.message_id = m.msg_id and t.status = 'started' and t.leased_until < now()"
+        )
+
+    def _message_id(self, task: TaskId) -> int:
+        found = self._one(
+            "select message_id from pgflow.step_tasks where (run_id, step_slug, task_index) = (%s, %s, %s)", *task
+        )
+        return int(found)
+
+    def _show(self, msg_id: int, delay: float) -> None:
+        self.connection.execute(
+            f"update pgmq.q_{self.slug} set vt = clock_timestamp() + make_interval(secs => %s) where msg_id = %s",
+            [delay, msg_id],
+        )
+
+    def _one(self, sql: str, *args: Any) -> Any:
+        row = self.connection.execute(sql, args).fetchone()
+        assert row is not None
+        return row[0]
+
+    def given_up(self) -> set[TaskId]:
+        sql = "select run_id, step_slug, task_index from pgflow.step_tasks where permanently_stalled_at is not null"
+        return set(self.connection.execute(sql).fetchall())
+
+    def strays(self) -> int:
+        """How many messages no task owns."""
+        return int(self._one(f"select {_STRAYS.format(slug=self.slug)}"))
+
+    # -- what to compare
+
+    def snapshot(self) -> dict[str, Any]:
+        """As pgflow.testing.model.snapshot; with `events`, those since the last snapshot."""
+        raw = self._one(_SNAPSHOT.format(slug=self.slug, strays=_STRAYS.format(slug=self.slug)))
+        found: dict[str, Any] = json.loads(raw)
+        self.connection.execute("truncate realtime.sent" if len(found["events"]) > 500 else "delete from realtime.sent")
+        found["events"] = [plain_event(event) for event in found["events"]]
+        for rows in (found["runs"], found["steps"], found["tasks"]):
+            for row in rows.values():
+                row.update({k: canonical(row[k]) for k in ("input", "output") if k in row})
+        for row in found["tasks"].values():
+            if row["due"] is not None:
+                row["due"] = float(round(row["due"] / QUANTUM) * QUANTUM)
+        return found
+
+    def broken_invariants(self) -> list[str]:
+        checks = ", ".join(f"({sql.format(slug=self.slug)})" for sql in INVARIANTS.values())
+        counts = self.connection.execute(f"select {checks}").fetchone()
+        assert counts is not None
+        return [what for what, count in zip(INVARIANTS, counts, strict=True) if count]
+
+
+_TIMES = {
+    "pgflow.runs": ("started_at", "completed_at", "failed_at"),
+    "pgflow.step_states": ("created_at", "started_at", "completed_at", "failed_at", "skipped_at"),
+    "pgflow.step_tasks": (
+        "queued_at", "started_at", "completed_at", "failed_at", "leased_until", "last_requeued_at",
+        "permanently_stalled_at",
+    ),
+    "pgmq.q_{slug}": ("vt", "enqueued_at"),
+    "pgflow.outage": ("grace_until",),
+}  # fmt: skip
+
+
+def plain_event(event: dict[str, Any]) -> dict[str, Any]:
+    """Without times, but with the names of those it carries."""
+    return {k: "*" if k.endswith("_at") and v is not None else v for k, v in event.items()}

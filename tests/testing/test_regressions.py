@@ -1,0 +1,59 @@
+"""Where the database is not as the contract says: each with the shortest history that shows it."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from pgflow.records import Outcome
+from tests.testing.real import Real
+
+RUN = UUID(int=100)
+WORKER = UUID(int=1)
+
+
+def step(slug: str, *dependencies: str, kind: str = "single", **more: Any) -> dict[str, Any]:
+    return {"slug": slug, "stepType": kind, "dependencies": list(dependencies), **more}
+
+
+def started(conn: psycopg.Connection, *steps: dict[str, Any]) -> Real:
+    real = Real(conn)
+    real.create_flow("regression", {"steps": list(steps)})
+    real.add_worker(WORKER)
+    real.start_flow(b"{}", RUN)
+    return real
+
+
+@pytest.mark.xfail(strict=True, reason="sql-core.md 8 (4): dependents' remaining_deps - 1, skipped ones included")
+def test_a_completed_step_counts_down_a_skipped_dependent_too(conn: psycopg.Connection) -> None:
+    real = started(conn, step("a"), step("b", "a"), step("c"))
+    real.force_skip(RUN, "b", "dependency_skipped")
+    real.poll(WORKER, 10)
+    real.complete_task((RUN, "a", 0), b"1")
+    assert real.snapshot()["steps"][f"{RUN} b"]["remaining_deps"] == 0
+
+
+@pytest.mark.xfail(strict=True, reason="sql-core.md 8 (4): a map dependent's unknown initial_tasks = that length")
+def test_a_completed_step_gives_a_skipped_map_its_length_too(conn: psycopg.Connection) -> None:
+    real = started(conn, step("a"), step("b", "a", kind="map"), step("c"))
+    real.force_skip(RUN, "b", "dependency_skipped")
+    real.poll(WORKER, 10)
+    real.complete_task((RUN, "a", 0), b"[1, 2]")
+    assert real.snapshot()["steps"][f"{RUN} b"]["initial_tasks"] == 2
+
+
+@pytest.mark.xfail(strict=True, reason="engine.md 2: `duplicate` is tested first, also the second of two")
+@pytest.mark.parametrize("late", ["stale", "gone"])
+def test_the_second_of_two_is_a_duplicate_also_where_the_first_came_late(conn: psycopg.Connection, late: str) -> None:
+    real = started(conn, step("a"), step("b"))
+    claimed = {task.step_slug: task for task in real.poll(WORKER, 10)}
+    if late == "gone":
+        real.settle(WORKER, [Outcome.failed(claimed["b"].key, "no", permanent=True)])
+    else:
+        real.fail_task((RUN, "a", 0), "a foreign worker's word")
+        assert real.start_tasks([(RUN, "a", 0)], WORKER)
+    outcome = Outcome.completed(claimed["a"].key, b"1")
+    assert real.settle(WORKER, [outcome, outcome]) == [late, "duplicate"]
