@@ -1,4 +1,4 @@
-"""Where the database is not as the contract says: each with the shortest history that shows it."""
+"""Where the database was not as the contract says: each with the shortest history that showed it."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def started(conn: psycopg.Connection, *steps: dict[str, Any]) -> Real:
     return real
 
 
-@pytest.mark.xfail(strict=True, reason="sql-core.md 8 (4): dependents' remaining_deps - 1, skipped ones included")
 def test_a_completed_step_counts_down_a_skipped_dependent_too(conn: psycopg.Connection) -> None:
+    """sql-core.md 8 (4): dependents' remaining_deps - 1, skipped ones included."""
     real = started(conn, step("a"), step("b", "a"), step("c"))
     real.force_skip(RUN, "b", "dependency_skipped")
     real.poll(WORKER, 10)
@@ -36,8 +36,8 @@ def test_a_completed_step_counts_down_a_skipped_dependent_too(conn: psycopg.Conn
     assert real.snapshot()["steps"][f"{RUN} b"]["remaining_deps"] == 0
 
 
-@pytest.mark.xfail(strict=True, reason="sql-core.md 8 (4): a map dependent's unknown initial_tasks = that length")
 def test_a_completed_step_gives_a_skipped_map_its_length_too(conn: psycopg.Connection) -> None:
+    """sql-core.md 8 (4): a map dependent's unknown initial_tasks = that length."""
     real = started(conn, step("a"), step("b", "a", kind="map"), step("c"))
     real.force_skip(RUN, "b", "dependency_skipped")
     real.poll(WORKER, 10)
@@ -45,9 +45,9 @@ def test_a_completed_step_gives_a_skipped_map_its_length_too(conn: psycopg.Conne
     assert real.snapshot()["steps"][f"{RUN} b"]["initial_tasks"] == 2
 
 
-@pytest.mark.xfail(strict=True, reason="engine.md 2: `duplicate` is tested first, also the second of two")
 @pytest.mark.parametrize("late", ["stale", "gone"])
 def test_the_second_of_two_is_a_duplicate_also_where_the_first_came_late(conn: psycopg.Connection, late: str) -> None:
+    """engine.md 2: `duplicate` is tested first, also the second of two."""
     real = started(conn, step("a"), step("b"))
     claimed = {task.step_slug: task for task in real.poll(WORKER, 10)}
     if late == "gone":

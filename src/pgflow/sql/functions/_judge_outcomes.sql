@@ -50,12 +50,11 @@ begin
            for no key update
       ) t on true
      cross join lateral (
-       select case when t.fence is null then 'gone'
-                   when o.fence = t.settled_fence then 'duplicate'
+       select case when o.nth > 1 or o.fence = t.settled_fence then 'duplicate'
+                   when t.fence is null then 'gone'
                    when o.fence is distinct from t.fence then 'stale'
                    when not g.open then 'gone'
-                   when t.status not in ('queued', 'started') then 'stale'
-                   when o.nth > 1 then 'duplicate' end as verdict
+                   when t.status not in ('queued', 'started') then 'stale' end as verdict
      ) v
      cross join lateral (
        select case when g.feeds_map and v.verdict is null and o.status = 'completed'

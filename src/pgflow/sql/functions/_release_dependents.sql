@@ -22,11 +22,12 @@ as $$
        set remaining_deps = ss.remaining_deps - f.deps,
            initial_tasks = coalesce(ss.initial_tasks, f.elements)
       from freed f
-     where ss.run_id = f.run_id and ss.step_slug = f.step_slug and ss.status = 'created'
-    returning ss.run_id, ss.step_slug, ss.remaining_deps
+     -- one that was skipped meanwhile keeps its books, too, but is not freed
+     where ss.run_id = f.run_id and ss.step_slug = f.step_slug and ss.status in ('created', 'skipped')
+    returning ss.run_id, ss.step_slug, ss.remaining_deps, ss.status
   )
   select coalesce(
     array_agg((r.run_id, r.step_slug)::pgflow.step_key order by r.run_id, r.step_slug)
-      filter (where r.remaining_deps = 0), '{}')
+      filter (where r.remaining_deps = 0 and r.status = 'created'), '{}')
     from released r
 $$;
