@@ -25,7 +25,7 @@ begin
     select f.flow_slug into v_twin
       from pgflow.flows f where lower(f.flow_slug) = lower(v_slug) and f.flow_slug <> v_slug;
     if found then
-      raise exception 'Flow slug "%" differs only in case from flow "%", and both would share one queue',
+      raise exception 'Flow slug "%" differs only in case from flow "%", and both would share one queue: choose another slug',
         v_slug, v_twin using errcode = 'unique_violation';
     end if;
   end if;
