@@ -240,16 +240,18 @@ def _outcomes_json(outcomes: Sequence[Outcome]) -> str:
 
 
 def _outcome_json(outcome: Outcome) -> bytes:
-    """The outcome as JSON; its output is JSON text already and is spliced in, not encoded again."""
-    fields: dict[str, Any] = {**_key_fields(outcome.key), "status": outcome.status}
-    if outcome.error is not None:
-        fields["error"] = outcome.error
-    if outcome.permanent:
-        fields["permanent"] = True
-    if outcome.retry_in is not None:
-        fields["retry_in"] = outcome.retry_in
-    text = json.dumps(fields).encode()
-    return text if outcome.output is None else b'%b,"output":%b}' % (text[:-1], outcome.output)
+    """The outcome as JSON; its output is JSON text already and is spliced in, and slugs need no escapes."""
+    key = outcome.key
+    head = (
+        f'{{"run_id":"{key.run_id}","step_slug":"{key.step_slug}","task_index":{key.task_index},'
+        f'"fence":{key.fence},"status":"{outcome.status}"'
+    ).encode()
+    if outcome.output is not None:
+        return b'%b,"output":%b}' % (head, outcome.output)
+    if outcome.status == "released":
+        return head + b"}"
+    how = {"error": outcome.error, "permanent": outcome.permanent, "retry_in": outcome.retry_in}
+    return b"%b,%b" % (head, json.dumps(how)[1:].encode())
 
 
 def extend_leases(worker_id: UUID, held: Iterable[TaskKey], *, lease: int) -> Call[list[TaskKey]]:

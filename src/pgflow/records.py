@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Literal, NamedTuple, Self, TypeAlias
 from uuid import UUID
 
 RunStatus: TypeAlias = Literal["started", "completed", "failed", "cancelled"]
@@ -107,8 +107,7 @@ class Task:
         return f"{self.flow_slug}.{self.step_slug}[{self.task_index}] of run {self.run_id}"
 
 
-@dataclass(frozen=True, slots=True)
-class TaskKey:
+class TaskKey(NamedTuple):
     """One claim of one task: what every write by a worker must show."""
 
     run_id: UUID

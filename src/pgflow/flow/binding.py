@@ -145,7 +145,12 @@ class Binding:
         """Whether the handler asks for the run's input, which only a root single step's task carries along."""
         return "flow_input" in self._by_role
 
-    def arguments(self, raw: bytes, flow_input: bytes | None, ctx: Context) -> dict[str, Any]:
+    @property
+    def needs_context(self) -> bool:
+        """Whether the handler asks for the Context: making one costs more than many a handler."""
+        return "ctx" in self._by_role
+
+    def arguments(self, raw: bytes, flow_input: bytes | None, ctx: Context | None) -> dict[str, Any]:
         """The keyword arguments for the handler; raises InvalidInputError if a value does not fit its annotation."""
         values: dict[str, Any] = {p.name: ctx for p in self._by_role.get("ctx", ())}
         for p in self._by_role.get("flow_input", ()):

@@ -60,10 +60,10 @@ class Heartbeat:
         now = time.monotonic()
         due = self._held.due(self._lease / 2)
         lost: list[TaskKey] = database.run(
-            calls.extend_leases(self._worker_id, [h.task.key for h in due], lease=self._lease)
+            calls.extend_leases(self._worker_id, [h.key for h in due], lease=self._lease)
         )
         for holding in due:
-            if holding.task.key not in lost:
+            if holding.key not in lost:
                 holding.leased_at = now
         if lost:
             loop.call_soon_threadsafe(self._on_lost, lost)

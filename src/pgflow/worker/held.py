@@ -17,10 +17,27 @@ class Holding:
     """A claimed task in this worker's hands."""
 
     task: Task
+    key: TaskKey
     leased_at: float = field(default_factory=time.monotonic)
-    cancelled: threading.Event = field(default_factory=threading.Event)
     job: asyncio.Task[Outcome] | None = None
     lost: bool = False
+    _is_cancelled: bool = False
+    _cancelled: threading.Event | None = None
+
+    @property
+    def cancelled(self) -> threading.Event:
+        """Set when the handler should stop; made for those handlers that ask for their Context."""
+        if self._cancelled is None:
+            self._cancelled = threading.Event()
+            if self._is_cancelled:
+                self._cancelled.set()
+        return self._cancelled
+
+    def cancel(self) -> None:
+        """Tells the handler that it should stop."""
+        self._is_cancelled = True
+        if self._cancelled is not None:
+            self._cancelled.set()
 
 
 class Held:
@@ -48,7 +65,8 @@ class Held:
         return iter(list(self._holdings.values()))
 
     def add(self, task: Task) -> Holding:
-        holding = self._holdings[task.key] = Holding(task)
+        key = task.key
+        holding = self._holdings[key] = Holding(task, key)
         return holding
 
     def drop(self, key: TaskKey) -> None:
@@ -74,6 +92,6 @@ class Held:
             holding = self._holdings.get(key)
             if holding is not None and not holding.lost:
                 holding.lost = True
-                holding.cancelled.set()
+                holding.cancel()
                 if holding.job is not None:
                     holding.job.cancel()

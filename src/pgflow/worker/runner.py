@@ -64,12 +64,12 @@ class Runner:
         step = flow.steps.get(task.step_slug) if flow else None
         if step is None:
             return Outcome.failed(
-                task.key,
+                holding.key,
                 f"this worker's code has no step {task.step_slug!r} in flow {task.flow_slug!r}",
                 permanent=True,
             )
         try:
-            return Outcome.completed(task.key, await self._handle(step, holding))
+            return Outcome.completed(holding.key, await self._handle(step, holding))
         except BaseException as error:  # a user's validator may raise anything, too, and the loop must not see it
             if isinstance(error, asyncio.CancelledError) and _is_cancelled():
                 raise
@@ -80,7 +80,8 @@ class Runner:
         flow_input = task.flow_input
         if flow_input is None and step.binding.needs_flow_input:
             flow_input = await self._inputs.load(task.run_id)
-        arguments = step.binding.arguments(task.input, flow_input, self._context(holding))
+        context = self._context(holding) if step.binding.needs_context else None
+        arguments = step.binding.arguments(task.input, flow_input, context)
         result = await self._call(step, arguments, holding)
         if result.error is not None:
             raise _HandlerRaised(result.error)
@@ -101,7 +102,7 @@ class Runner:
 
     async def _abandon(self, future: asyncio.Future[Result], holding: Holding) -> None:
         """Tells the handler, stops it if it can be stopped, and lets it linger if not."""
-        holding.cancelled.set()
+        holding.cancel()
         if isinstance(future, asyncio.Task):
             future.cancel()
             await asyncio.wait({future}, timeout=CANCEL_GRACE)

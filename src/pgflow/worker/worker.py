@@ -197,7 +197,7 @@ class Worker:
     def _take(self, task: Task) -> None:
         holding = self._held.add(task)
         if self._is_stopping:
-            self._completer.add(Outcome.released(task.key))  # it came along with the last results
+            self._completer.add(Outcome.released(holding.key))  # it came along with the last results
             return
         self._held.working += 1
         holding.job = asyncio.create_task(self._runner.run(holding), name=f"pgflow {task}")
@@ -207,9 +207,9 @@ class Worker:
         """Called however the job ended, also when it was cancelled before it began."""
         self._held.working -= 1
         if holding.lost:
-            self._held.drop(holding.task.key)
+            self._held.drop(holding.key)
         else:
-            self._completer.add(Outcome.released(holding.task.key) if job.cancelled() else job.result())
+            self._completer.add(Outcome.released(holding.key) if job.cancelled() else job.result())
 
     async def _settle(self, outcomes: list[Outcome]) -> list[Verdict]:
         """Settles, and fetches as many tasks as there will be room for, in one round trip."""

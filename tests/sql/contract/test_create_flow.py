@@ -124,7 +124,9 @@ def test_a_slug_of_48_characters_is_refused_with_the_reason(trial: psycopg.Conne
 def test_a_slug_that_differs_only_in_case_is_refused_with_the_reason(trial: psycopg.Connection) -> None:
     create_flow(trial, "MyFlow")
     with raises(
-        'Flow slug "myflow" differs only in case from flow "MyFlow", and both would share one queue: choose another slug', sqlstate="23505"
+        'Flow slug "myflow" differs only in case from flow "MyFlow", '
+        "and both would share one queue: choose another slug",
+        sqlstate="23505",
     ):
         create_flow(trial, "myflow")
 

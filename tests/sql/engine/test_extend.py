@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import replace
 
 import psycopg
 import pytest
@@ -179,7 +178,7 @@ def test_tasks_that_are_not_there_are_reported(conn: psycopg.Connection) -> None
     start(conn, "flow")
     worker = add_our_worker(conn)
     task = poll_one(conn, worker)
-    unknown = replace(task.key, run_id=uuid.uuid4())
+    unknown = task.key._replace(run_id=uuid.uuid4())
     assert extend(conn, worker, unknown, task.key) == [unknown]
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import psycopg
 import pytest
 
@@ -35,7 +33,7 @@ def test_verdicts_come_in_order_and_also_when_there_is_nothing_to_poll(conn):
     start(conn, "flow", {})
     worker_id = add_our_worker(conn)
     done = Outcome.completed(poll_one(conn, worker_id).key, b"1")
-    stale = Outcome.completed(replace(done.key, fence=99), b"1")
+    stale = Outcome.completed(done.key._replace(fence=99), b"1")
 
     verdicts, polled = settle_and_poll(conn, worker_id, stale, done, done)
 
