@@ -8,7 +8,7 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-pg15 check fix bench
+.PHONY: help setup demo test test-slow test-pg15 check fix bench docs
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,3 +46,6 @@ fix: setup ## format, mend what can be mended, generate the sync twins
 
 bench: setup ## measure against the peers, on a PostgreSQL of its own (BENCH_ARGS: see benchmarks/README.md)
 	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
+
+docs: setup ## run what the documents show, and follow their links
+	$(BIN)/pytest tests/docs $(PYTEST_ARGS)
