@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from typing import Any
 
 import psycopg
 import pytest
@@ -90,7 +91,7 @@ async def test_silent_notifications_are_noticed(dsn: str, monkeypatch: pytest.Mo
     """A pooler in transaction mode accepts LISTEN and stays silent: here, LISTEN goes to another channel."""
     monkeypatch.setattr("pgflow.worker.listener._PROOF_TIMEOUT", 0.2)
     async with AsyncDatabase(load(dsn=dsn)) as database:
-        listener = Listener(database, ["flow"], lambda: None)
+        listener = Listener(database, ["flow"], lambda flows: None)
         async with database.listen("another") as connection:
             with pytest.raises(ConnectionError, match="PGFLOW_LISTEN_URL"):
                 await listener._prove(connection)
@@ -100,7 +101,7 @@ async def test_silent_notifications_are_noticed(dsn: str, monkeypatch: pytest.Mo
 async def test_work_that_is_announced_together_with_the_proof_is_heard(dsn: str, conn: psycopg.Connection) -> None:
     woken: list[float] = []
     async with AsyncDatabase(load(dsn=dsn)) as database, database.listen(CHANNEL) as connection:
-        listener = Listener(database, ["flow"], lambda: woken.append(time.monotonic()))
+        listener = Listener(database, ["flow"], lambda flows: woken.append(time.monotonic()))
         with conn.transaction():  # so that both arrive in one packet
             conn.execute("select pg_notify(%s, 'proof')", [CHANNEL])
             conn.execute("select pg_notify(%s, 'other_flow')", [CHANNEL])
@@ -108,3 +109,34 @@ async def test_work_that_is_announced_together_with_the_proof_is_heard(dsn: str,
         assert await listener._hear(connection, 5, until="proof")
         assert not await listener._hear(connection, 0.1)
     assert len(woken) == 1
+
+
+async def test_a_worker_of_many_flows_hears_of_each_and_keeps_time(dsn: str) -> None:
+    def made(n: int) -> Flow[Any, Any]:
+        flow: Flow[Any, Any] = Flow(f"flow_{n}", base_delay=1)
+        flow.step(slug="only")(lambda flow_input: flow_input)
+        flow.step(slug="late", start_delay=1)(lambda only: only)
+        return flow
+
+    flows = [made(n) for n in range(40)]
+    async with Worker(flows, dsn=dsn, poll_interval=LONG) as worker, AsyncClient(dsn) as client:
+        await idle(worker)
+        for _ in range(2):
+            runs = [await client.start(flow, n) for n, flow in enumerate(flows)]
+            for n, run in enumerate(runs):
+                assert (await client.wait(run, timeout=30)).steps["late"].output == n
+
+
+async def test_a_worker_of_many_flows_finds_work_that_nobody_told_of(dsn: str, conn: psycopg.Connection) -> None:
+    flows = []
+    for n in range(25):
+        flow: Flow[Any, Any] = Flow(f"flow_{n}")
+        flow.step(slug="only")(lambda flow_input: flow_input)
+        flows.append(flow)
+    async with Worker(flows, dsn=dsn, poll_interval=0.05) as worker, AsyncClient(dsn) as client:
+        await idle(worker)
+        conn.execute(
+            "create or replace function pgflow._wake_workers(p_flow_slug text) returns void language sql as 'select'"
+        )
+        run = await client.start(flows[17], 1)
+        assert (await client.wait(run, timeout=30)).output == {"only": 1}

@@ -18,6 +18,9 @@ logger = logging.getLogger("pgflow.worker")
 
 _MOST_OUTCOMES = 500
 _MOST_BYTES = 8 * 1024 * 1024
+#: Batches that may be on their way at once: the second waits for the first where both are of one run, but its tasks
+#: were worked on meanwhile.
+_FLIGHTS = 2
 #: Seconds that the first outcome of a batch waits for company, while other handlers run.
 _DELAY = 0.005
 
@@ -26,7 +29,8 @@ class Completer(Service):
     """Never loses an outcome: what the database does not take now is kept and sent again.
 
     `settle` sends a batch and returns its verdicts, `is_busy` says whether more outcomes may come soon, `on_settled`
-    is told of every task that is done with.
+    is told of every task that is done with. With `most` at half of what the worker holds, one half is settled while
+    the other is worked on.
     """
 
     activity = "settling results"
@@ -36,21 +40,26 @@ class Completer(Service):
         settle: Callable[[list[Outcome]], Awaitable[list[Verdict]]],
         is_busy: Callable[[], bool],
         on_settled: Callable[[TaskKey], None],
+        *,
+        most: int = _MOST_OUTCOMES,
     ) -> None:
         super().__init__()
         self._settle = settle
         self._is_busy = is_busy
         self._on_settled = on_settled
+        self._most = min(most, _MOST_OUTCOMES)
         self._pending: deque[Outcome] = deque()
         self._retrying = Backoff(self.activity)
         self._due = asyncio.Event()
+        self._flights: set[asyncio.Task[None]] = set()
+        self._free = asyncio.Semaphore(_FLIGHTS)
         self._empty = asyncio.Event()
         self._empty.set()
 
     def add(self, outcome: Outcome) -> None:
         self._pending.append(outcome)
         self._empty.clear()
-        if len(self._pending) >= _MOST_OUTCOMES or not self._is_busy():
+        if len(self._pending) >= self._most or not self._is_busy():
             self._due.set()
         self.wake()
 
@@ -58,21 +67,35 @@ class Completer(Service):
         """Waits until everything added so far is settled."""
         await self._empty.wait()
 
+    async def stop(self) -> None:
+        await super().stop()
+        for flight in self._flights:
+            flight.cancel()
+        await asyncio.gather(*self._flights, return_exceptions=True)
+
     async def run_once(self) -> float | None:
         if not self._pending:
-            self._empty.set()
             return None
         if not self._due.is_set():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_DELAY):
                     await self._due.wait()
-        await self._settle_all(self._next_batch())
+        await self._free.acquire()
+        flight = asyncio.create_task(self._settle_all(self._next_batch()), name="pgflow settling")
+        self._flights.add(flight)
+        flight.add_done_callback(self._landed)
         return 0
+
+    def _landed(self, flight: asyncio.Task[None]) -> None:
+        self._flights.discard(flight)
+        self._free.release()
+        if not self._pending and not self._flights:
+            self._empty.set()
 
     def _next_batch(self) -> list[Outcome]:
         batch: list[Outcome] = []
         size = 0
-        while self._pending and len(batch) < _MOST_OUTCOMES:
+        while self._pending and len(batch) < self._most:
             size += len(self._pending[0].output or b"")
             if batch and size > _MOST_BYTES:
                 break

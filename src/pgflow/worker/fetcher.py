@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeAlias
 
-from pgflow.records import Polled, Task
+from pgflow.records import Outcome, Polled, Task, Verdict
+from pgflow.worker.attention import Attention
 from pgflow.worker.held import Held
 from pgflow.worker.service import Service
+
+Settled: TypeAlias = tuple[list[Verdict], Polled]
 
 
 class Fetcher(Service):
@@ -18,46 +23,71 @@ class Fetcher(Service):
 
     def __init__(
         self,
-        poll: Callable[[int], Awaitable[Polled]],
+        poll: Callable[[Sequence[str], int], Awaitable[Polled]],
+        flow_slugs: Sequence[str],
         held: Held,
         take: Callable[[Task], None],
         poll_interval: float,
     ) -> None:
         super().__init__()
         self._poll = poll
+        self._attention = Attention(flow_slugs)
         self._held = held
         self._take = take
         self._poll_interval = poll_interval
         self._more = True
+        self._promised = 0
         self._alarm: asyncio.TimerHandle | None = None
+
+    def hear(self, flow_slugs: Iterable[str]) -> None:
+        """These flows may have work: looks at once."""
+        self._attention.notice(flow_slugs)
+        self.wake()
 
     def room(self) -> None:
         """A task is done with: a reason to poll only if the last poll left some behind."""
         if self._more:
             self.wake()
 
-    def wanted(self, settling: int) -> int:
-        """How many tasks to fetch along with so many outcomes that are about to be settled."""
-        return max(self._held.free + settling, 0)
+    async def run_once(self) -> float | None:
+        with self._room() as room:
+            if room == 0:
+                self._more = True
+                return None
+            with self._attention.asking() as flows:
+                self._fetched(flows, await self._poll(flows, room), room)
+        return 0 if self._more else None
 
-    def fetched(self, polled: Polled, asked: int) -> None:
+    async def along(
+        self, outcomes: Sequence[Outcome], settle_and_poll: Callable[[Sequence[str], int], Awaitable[Settled]]
+    ) -> list[Verdict]:
+        """Settles outcomes and fetches, in one round trip, as many tasks as there will be room for."""
+        with self._room(len(outcomes)) as room, self._attention.asking(self._held.flows_of(outcomes)) as flows:
+            verdicts, polled = await settle_and_poll(flows, room)
+            self._fetched(flows, polled, room)
+        return verdicts
+
+    @contextmanager
+    def _room(self, settling: int = 0) -> Iterator[int]:
+        """How many tasks to ask for; what one poll asks for, another that is under way meanwhile must not."""
+        room = max(self._held.free - self._promised + settling, 0)
+        promise = max(room - settling, 0)
+        self._promised += promise
+        try:
+            yield room
+        finally:
+            self._promised -= promise
+
+    def _fetched(self, flows: Sequence[str], polled: Polled, asked: int) -> None:
         """Hands tasks on, and sees to it that more are looked for in time."""
         for task in polled.tasks:
             self._take(task)
         self._more = len(polled.tasks) >= asked
+        self._attention.learn(flows, polled, is_full=self._more)
         if self._alarm is not None:
             self._alarm.cancel()
-        soonest = self._poll_interval if polled.next_visible_in is None else polled.next_visible_in
-        pause = min(max(soonest, 0.001), self._poll_interval)
+        pause = self._attention.pause(self._poll_interval)
         self._alarm = asyncio.get_running_loop().call_later(pause, self.wake)
-
-    async def run_once(self) -> float | None:
-        room = self._held.free
-        if room <= 0:
-            self._more = True
-            return None
-        self.fetched(await self._poll(room), room)
-        return 0 if self._more else None
 
     async def stop(self) -> None:
         await super().stop()

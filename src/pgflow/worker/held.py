@@ -73,6 +73,11 @@ class Held:
         self._holdings.pop(key, None)
         self._on_change()
 
+    def flows_of(self, outcomes: Iterable[Outcome]) -> set[str]:
+        """The flows whose tasks these outcomes are of."""
+        holdings = (self._holdings.get(outcome.key) for outcome in outcomes)
+        return {holding.task.flow_slug for holding in holdings if holding is not None}
+
     def linger(self, future: asyncio.Future[Any]) -> None:
         self._lingering += 1
         future.add_done_callback(self._lingered)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 
 from psycopg import AsyncConnection
 
@@ -21,7 +21,7 @@ _PROOF_TIMEOUT = 5.0
 
 
 class Listener(Service):
-    """Calls `wake` when one of these flows has work; also after a reconnect, since something may have been missed.
+    """Tells `hear` which of these flows have work; all of them after a reconnect: something may have been missed.
 
     It notifies itself now and then: a pooler may accept LISTEN and stay silent. Then the fetcher's polling has to do,
     which is said once.
@@ -29,16 +29,18 @@ class Listener(Service):
 
     activity = "listening for work"
 
-    def __init__(self, database: AsyncDatabase, flow_slugs: Collection[str], wake: Callable[[], None]) -> None:
+    def __init__(
+        self, database: AsyncDatabase, flow_slugs: Collection[str], hear: Callable[[Iterable[str]], None]
+    ) -> None:
         super().__init__()
         self._database = database
         self._flow_slugs = frozenset(flow_slugs)
-        self._wake = wake
+        self._tell = hear
         self.hears = asyncio.Event()
 
     async def run_once(self) -> float | None:
         async with self._database.listen(CHANNEL) as connection:
-            self._wake()
+            self._tell(self._flow_slugs)
             while not self._stopping:
                 await self._prove(connection)
                 self._backoff.succeeded()
@@ -66,7 +68,7 @@ class Listener(Service):
             )
 
     async def _hear(self, connection: AsyncConnection, seconds: float, *, until: str | None = None) -> bool:
-        """Wakes for so many seconds, or until this payload came; whether it did."""
+        """Listens for so many seconds, or until this payload came; whether it did."""
         deadline = time.monotonic() + seconds
         heard = False
         while not heard and (left := deadline - time.monotonic()) > 0:
@@ -74,5 +76,5 @@ class Listener(Service):
             async for notification in connection.notifies(timeout=left, stop_after=1):
                 heard = heard or notification.payload == until
                 if notification.payload in self._flow_slugs:
-                    self._wake()
+                    self._tell((notification.payload,))
         return heard

@@ -22,7 +22,7 @@ from pgflow.flow import Flow
 from pgflow.records import Outcome, Polled, Task, Verdict
 from pgflow.worker.compile import compile_flow
 from pgflow.worker.completer import Completer
-from pgflow.worker.fetcher import Fetcher
+from pgflow.worker.fetcher import Fetcher, Settled
 from pgflow.worker.heartbeat import Heartbeat
 from pgflow.worker.held import Held, Holding
 from pgflow.worker.inputs import Inputs
@@ -153,9 +153,11 @@ class Worker:
         settings, database = self.settings, self._database
         self._held = Held(settings.concurrency, lambda: self._fetcher.room())
         self._runner = Runner(self._flows, Inputs(database), self._held, self.worker_id, resources={})
-        self._completer = Completer(self._settle, lambda: self._held.working > 0, self._held.drop)
-        self._fetcher = Fetcher(self._poll, self._held, self._take, settings.poll_interval)
-        self._listener = Listener(database, self._flows, self._fetcher.wake)
+        self._completer = Completer(
+            self._settle, lambda: self._held.working > 0, self._held.drop, most=max(settings.concurrency // 2, 1)
+        )
+        self._fetcher = Fetcher(self._poll, list(self._flows), self._held, self._take, settings.poll_interval)
+        self._listener = Listener(database, self._flows, self._fetcher.hear)
         self._heartbeat = Heartbeat(database.dsn, self.worker_id, settings.lease, self._held, self._held.lose)
         self._maintenance = Maintenance(database)
 
@@ -187,12 +189,10 @@ class Worker:
 
     # -- the way of a task
 
-    async def _poll(self, qty: int) -> Polled:
+    async def _poll(self, flows: Sequence[str], qty: int) -> Polled:
         if self._is_stopping:
             return Polled((), None)
-        return await self._database.run(
-            calls.poll_tasks(list(self._flows), self.worker_id, qty=qty, lease=self.settings.lease)
-        )
+        return await self._database.run(calls.poll_tasks(flows, self.worker_id, qty=qty, lease=self.settings.lease))
 
     def _take(self, task: Task) -> None:
         holding = self._held.add(task)
@@ -212,12 +212,11 @@ class Worker:
             self._completer.add(Outcome.released(holding.key) if job.cancelled() else job.result())
 
     async def _settle(self, outcomes: list[Outcome]) -> list[Verdict]:
-        """Settles, and fetches as many tasks as there will be room for, in one round trip."""
-        qty = self._fetcher.wanted(len(outcomes))
-        if qty == 0 or self._is_stopping:
+        if self._is_stopping:
             return await self._database.run(calls.settle_tasks(self.worker_id, outcomes))
-        verdicts, polled = await self._database.run(
-            calls.settle_and_poll(self.worker_id, outcomes, list(self._flows), qty=qty, lease=self.settings.lease)
+        return await self._fetcher.along(outcomes, partial(self._settle_and_poll, outcomes))
+
+    async def _settle_and_poll(self, outcomes: list[Outcome], flows: Sequence[str], qty: int) -> Settled:
+        return await self._database.run(
+            calls.settle_and_poll(self.worker_id, outcomes, flows, qty=qty, lease=self.settings.lease)
         )
-        self._fetcher.fetched(polled, qty)
-        return verdicts
