@@ -43,7 +43,8 @@ def start(
             if as_json:
                 terminal.print_json(_plain(run))
             else:
-                typer.echo(f"started run {run.run_id} of {run.flow_slug}: `pgflow show {run.run_id}` says how it goes")
+                look = f"{terminal.command()} show {run.run_id}"
+                typer.echo(f"started run {run.run_id} of {run.flow_slug}: `{look}` says how it goes")
             return 0
         run = client.wait(run, timeout=timeout)
     if as_json:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -22,6 +24,14 @@ _COLOURS = {
 def console() -> Console:
     """Standard output; wide enough for whole ids where it is no terminal."""
     return Console(highlight=False, soft_wrap=False, width=None if sys.stdout.isatty() else 200)
+
+
+def command() -> str:
+    """How this command was called, so that what we suggest can be pasted."""
+    called = sys.argv[0]
+    if Path(called).name != "pgflow" or shutil.which("pgflow") == called:
+        return "pgflow"
+    return called
 
 
 def print_json(value: Any) -> None:

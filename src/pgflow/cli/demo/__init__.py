@@ -55,7 +55,7 @@ def demo(
     try:
         asyncio.run(_demo(context.obj["dsn"], resume, path))
     except KeyboardInterrupt:
-        sys.stderr.write("stopped; what was measured is kept: `pgflow demo --resume` goes on\n")
+        sys.stderr.write(f"stopped; what was measured is kept: `{terminal.command()} demo --resume` goes on\n")
         raise
 
 
@@ -80,12 +80,12 @@ async def _demo(dsn: str | None, resume: bool, path: Path) -> None:
     report = output_of(run)["report"]
     _print_top(report["top"], out)
     out.print(f"\nThe report, with a picture:  {report['path']}")
-    out.print(f"The run, still in PostgreSQL: pgflow{f' --dsn {dsn}' if dsn else ''} show {run_id}")
+    out.print(f"The run, still in PostgreSQL: {terminal.command()}{f' --dsn {dsn}' if dsn else ''} show {run_id}")
 
 
 async def _start(client: AsyncClient, path: Path, out: Console) -> UUID:
     run = await client.start(survey, Request(root=standard_library(), output=str(path)))
-    out.print(f"Surveying {standard_library()}, one task per file. Ctrl-C stops, `pgflow demo --resume` goes on.\n")
+    out.print(f"Surveying {standard_library()}, one task per file. Ctrl-C stops, --resume goes on.\n")
     return run.run_id
 
 
