@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 import psycopg
@@ -20,6 +20,7 @@ from pgflow.db.address import prepare
 from pgflow.records import Outcome, Task, TaskKey, Verdict
 from pgflow.testing.model import TaskId
 from pgflow.testing.model.snapshot import canonical
+from tests.support import eventually
 
 QUANTUM = 100
 #: What workers are registered and poll with; short, since for one lease after a server's start nothing lapses.
@@ -108,17 +109,31 @@ INVARIANTS = {
 
 
 class Real:
-    """A migrated database with one flow at a time, seen through the SQL functions.
+    """A migrated database with one flow at a time, seen through the SQL functions."""
 
-    `events` collects what the last operation emitted; `fences` the highest fence seen of each task.
-    """
+    #: What is put back when time passes.
+    times: ClassVar = {
+        "pgflow.runs": ("started_at", "completed_at", "failed_at"),
+        "pgflow.step_states": ("created_at", "started_at", "completed_at", "failed_at", "skipped_at"),
+        "pgflow.step_tasks": (
+            "queued_at", "started_at", "completed_at", "failed_at", "leased_until", "last_requeued_at",
+            "permanently_stalled_at",
+        ),
+        "pgmq.q_{slug}": ("vt", "enqueued_at"),
+        "pgflow.outage": ("grace_until",),
+    }  # fmt: skip
 
     def __init__(self, connection: psycopg.Connection) -> None:
         prepare(connection)
         self.connection = connection
         self.slug = ""
+        self._flows = 0
         connection.execute(_REALTIME)
-        self.fences: dict[str, int] = {}
+
+    def await_settled_server(self) -> None:
+        """For one lease after the server's start nothing lapses."""
+        young = "select now() - pg_postmaster_start_time() < make_interval(secs => %s)"
+        eventually(lambda: not self._one(young, SHORT_LEASE + 1))
 
     def run(self, call: Call[Any]) -> Any:
         return call.decode(self.connection.execute(call.sql, call.args).fetchall())
@@ -134,6 +149,10 @@ class Real:
 
     # -- flows and workers
 
+    def next_number(self) -> int:
+        self._flows += 1
+        return self._flows
+
     def create_flow(self, slug: str, shape: dict[str, Any]) -> None:
         self.slug = slug
         assert self.run(calls.ensure_flow_compiled(slug, shape))[0] == "compiled"
@@ -143,7 +162,7 @@ class Real:
             self.connection.execute("select pgflow.delete_flow_and_data(%s)", [self.slug])
             self.connection.execute("truncate pgflow.workers, realtime.sent")
             self.connection.execute("update pgflow.outage set grace_until = '-infinity'")
-            self.slug, self.fences = "", {}
+            self.slug = ""
 
     def add_worker(self, worker_id: UUID) -> None:
         self.run(calls.register_worker(worker_id, self.slug, "model", lease=SHORT_LEASE))
@@ -157,7 +176,7 @@ class Real:
         """Every time that is stored goes back, but those of workers."""
         back = f"- interval '{seconds} s'"
         with self.connection.transaction():
-            for table, columns in _TIMES.items():
+            for table, columns in self.times.items():
                 name = table.format(slug=self.slug)
                 self.connection.execute(
                     f"update {name} set {', '.join(f'{column} = {column} {back}' for column in columns)}"
@@ -237,6 +256,10 @@ class Real:
         )  # fmt: skip
         self._show(self._message_id(task), 0)
 
+    def show(self, task: TaskId) -> None:
+        """The message of a task can be read now, whoever has it."""
+        self._show(self._message_id(task), 0)
+
     def show_lapsed(self) -> None:
         """Brings up the messages of all lapsed leases, which a poll would otherwise find in its own good time."""
         self.connection.execute(
@@ -274,7 +297,9 @@ class Real:
     def snapshot(self) -> dict[str, Any]:
         """As pgflow.testing.model.snapshot; with `events`, those since the last snapshot."""
         raw = self._one(_SNAPSHOT.format(slug=self.slug, strays=_STRAYS.format(slug=self.slug)))
-        found: dict[str, Any] = json.loads(raw)
+        return self._plain(json.loads(raw))
+
+    def _plain(self, found: dict[str, Any]) -> dict[str, Any]:
         self.connection.execute("truncate realtime.sent" if len(found["events"]) > 500 else "delete from realtime.sent")
         found["events"] = [plain_event(event) for event in found["events"]]
         for rows in (found["runs"], found["steps"], found["tasks"]):
@@ -290,18 +315,6 @@ class Real:
         counts = self.connection.execute(f"select {checks}").fetchone()
         assert counts is not None
         return [what for what, count in zip(INVARIANTS, counts, strict=True) if count]
-
-
-_TIMES = {
-    "pgflow.runs": ("started_at", "completed_at", "failed_at"),
-    "pgflow.step_states": ("created_at", "started_at", "completed_at", "failed_at", "skipped_at"),
-    "pgflow.step_tasks": (
-        "queued_at", "started_at", "completed_at", "failed_at", "leased_until", "last_requeued_at",
-        "permanently_stalled_at",
-    ),
-    "pgmq.q_{slug}": ("vt", "enqueued_at"),
-    "pgflow.outage": ("grace_until",),
-}  # fmt: skip
 
 
 def plain_event(event: dict[str, Any]) -> dict[str, Any]:

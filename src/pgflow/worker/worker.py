@@ -32,6 +32,8 @@ from pgflow.worker.runner import Runner
 
 logger = logging.getLogger("pgflow.worker")
 
+#: Smaller batches of results would cost the database more than settling one half, while the other is worked on, gains.
+_LEAST_BATCH = 100
 #: Seconds that the last results get to reach the database once all handlers have ended.
 _FLUSH_SECONDS = 2.0
 
@@ -154,7 +156,10 @@ class Worker:
         self._held = Held(settings.concurrency, lambda: self._fetcher.room())
         self._runner = Runner(self._flows, Inputs(database), self._held, self.worker_id, resources={})
         self._completer = Completer(
-            self._settle, lambda: self._held.working > 0, self._held.drop, most=max(settings.concurrency // 2, 1)
+            self._settle,
+            lambda: self._held.working > 0,
+            self._held.drop,
+            most=max(settings.concurrency // 2, _LEAST_BATCH),
         )
         self._fetcher = Fetcher(self._poll, list(self._flows), self._held, self._take, settings.poll_interval)
         self._listener = Listener(database, self._flows, self._fetcher.hear)

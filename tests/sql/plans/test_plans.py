@@ -6,9 +6,8 @@ servers that have it (`make test-pg15`). PGFLOW_TEST_HISTORY sets how many finis
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
@@ -17,8 +16,8 @@ import pytest
 
 from pgflow import calls
 from pgflow.calls import Call
-from pgflow.db.address import prepare
 from pgflow.records import Outcome, Task
+from tests.sql.plans.explained import Explained
 from tests.support import value
 
 HISTORY = int(os.environ.get("PGFLOW_TEST_HISTORY", "200000"))
@@ -27,7 +26,6 @@ BATCH = 100
 #: 8 kB pages that one task may touch in poll and settle together: indexes are three or four pages deep, a claim and
 #: a settlement each touch the queue, its archive and the task, with their indexes.
 PAGES_PER_TASK = 120
-GROWING = {"step_tasks", "step_states", "runs", "q_busy", "a_busy"}
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -50,74 +48,11 @@ select 'busy', r, 'work', -1, i, 'completed', 1, '{"done": true}', now(), now(),
 """
 
 
-class Explained:
-    """The plans of the statements that a call ran, innermost first."""
-
-    def __init__(self, connection: psycopg.Connection) -> None:
-        self.plans: list[dict[str, Any]] = []
-        self.connection = connection
-        connection.add_notice_handler(self._note)
-
-    def _note(self, notice: psycopg.errors.Diagnostic) -> None:
-        _, found, text = (notice.message_primary or "").partition("plan:\n")
-        if found:
-            self.plans.append(json.loads(text))
-
-    def run(self, call: Call[Any]) -> Any:
-        self.plans.clear()
-        return call.decode(self.connection.execute(call.sql, call.args).fetchall())
-
-    @property
-    def pages(self) -> int:
-        """Touched by the call as a whole: its own plan comes last and contains the others."""
-        top = self.plans[-1]["Plan"]
-        return top["Shared Hit Blocks"] + top["Shared Read Blocks"]
-
-    def sequential_scans(self) -> list[str]:
-        return [
-            f"{node['Relation Name']} in {plan['Query Text']}"
-            for plan in self.plans
-            for node in _nodes(plan["Plan"])
-            if node["Node Type"] == "Seq Scan" and node["Relation Name"] in GROWING
-        ]
-
-    def large_nodes(self, limit: int) -> list[str]:
-        """The nodes of any plan that read, or threw away, more rows than this."""
-        return [
-            f"{rows} rows in {node['Node Type']} of {plan['Query Text']}"
-            for plan in self.plans
-            for node in _nodes(plan["Plan"])
-            if (rows := round((node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]))
-            > limit
-        ]
-
-
-def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield plan
-    for child in plan.get("Plans", ()):
-        yield from _nodes(child)
-
-
 @pytest.fixture
-def explained(dsn: str) -> Iterator[Explained]:
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        try:
-            connection.execute("load 'auto_explain'")
-        except psycopg.Error:
-            pytest.skip("this server has no auto_explain: run `make test-pg15`")
-        prepare(connection)
-        _fill(connection)
-        connection.execute("set client_min_messages = log")
-        for setting, to in {
-            "log_min_duration": "0",
-            "log_analyze": "on",
-            "log_buffers": "on",
-            "log_timing": "off",
-            "log_nested_statements": "on",
-            "log_format": "json",
-        }.items():
-            connection.execute(f"set auto_explain.{setting} = {to}")
-        yield Explained(connection)
+def explained(conn: psycopg.Connection, explain: Callable[[], Explained]) -> Explained:
+    skipped_without = explain()
+    _fill(conn)
+    return skipped_without
 
 
 def _fill(connection: psycopg.Connection) -> None:

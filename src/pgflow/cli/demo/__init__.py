@@ -19,6 +19,7 @@ from pgflow.cli import terminal
 from pgflow.cli.demo.flow import Request, standard_library, survey
 from pgflow.cli.demo.progress import StepBars
 from pgflow.client import AsyncClient
+from pgflow.config import mask_password
 from pgflow.errors import PgflowError
 from pgflow.execute import output_of
 from pgflow.records import Run
@@ -80,7 +81,8 @@ async def _demo(dsn: str | None, resume: bool, path: Path) -> None:
     report = output_of(run)["report"]
     _print_top(report["top"], out)
     out.print(f"\nThe report, with a picture:  {report['path']}")
-    out.print(f"The run, still in PostgreSQL: {terminal.command()}{f' --dsn {dsn}' if dsn else ''} show {run_id}")
+    where = f" --dsn {mask_password(dsn)}" if dsn else ""
+    out.print(f"The run, still in PostgreSQL: {terminal.command()}{where} show {run_id}")
 
 
 async def _start(client: AsyncClient, path: Path, out: Console) -> UUID:

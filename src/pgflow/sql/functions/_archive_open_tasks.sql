@@ -9,8 +9,13 @@ as $$
     from (
       select t.flow_slug, array_agg(t.message_id) as msg_ids
         from unnest(p_keys) as k
-        join pgflow.step_tasks t on t.run_id = k.run_id and t.step_slug = k.step_slug
-       where t.status in ('queued', 'started') and t.message_id is not null
+       cross join lateral (
+         select x.flow_slug, x.message_id
+           from pgflow.step_tasks x
+          where x.run_id = k.run_id and x.step_slug = k.step_slug
+            and x.status in ('queued', 'started') and x.message_id is not null
+         offset 0
+       ) t
        group by t.flow_slug
        order by t.flow_slug
     ) m

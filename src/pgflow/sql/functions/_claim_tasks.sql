@@ -24,11 +24,21 @@ begin
                group by x.run_id, x.step_slug
                order by x.run_id, x.step_slug
             ) k
-            join pgflow.runs r on r.run_id = k.run_id and r.status = 'started'
-            join pgflow.step_states ss
-              on ss.run_id = k.run_id and ss.step_slug = k.step_slug and ss.status = 'started'
-            join pgflow.steps s on s.flow_slug = r.flow_slug and s.step_slug = k.step_slug
-            join pgflow._task_options o on o.flow_slug = r.flow_slug and o.step_slug = k.step_slug
+           cross join lateral (
+             select x.flow_slug from pgflow.runs x where x.run_id = k.run_id and x.status = 'started' offset 0
+           ) r
+           cross join lateral (
+             select from pgflow.step_states x
+              where x.run_id = k.run_id and x.step_slug = k.step_slug and x.status = 'started' offset 0
+           ) ss
+           cross join lateral (
+             select x.step_type, x.deps_count
+               from pgflow.steps x where x.flow_slug = r.flow_slug and x.step_slug = k.step_slug offset 0
+           ) s
+           cross join lateral (
+             select x.max_attempts, x.timeout, x.base_delay
+               from pgflow._task_options x where x.flow_slug = r.flow_slug and x.step_slug = k.step_slug offset 0
+           ) o
         ) g
        cross join lateral unnest(g.tasks) as k
        cross join lateral (

@@ -19,9 +19,14 @@ begin
            remaining_tasks = 0,
            output = case when s.step_type = 'map' then '[]'::jsonb end
       from unnest(p_keys) as k
-      join pgflow.runs r on r.run_id = k.run_id
-      join pgflow.steps s on s.flow_slug = r.flow_slug and s.step_slug = k.step_slug
-     where ss.run_id = k.run_id and ss.step_slug = k.step_slug and r.status = 'started'
+     cross join lateral (
+       select x.flow_slug from pgflow.runs x where x.run_id = k.run_id and x.status = 'started' offset 0
+     ) r
+     cross join lateral (
+       select x.step_type, x.step_index
+         from pgflow.steps x where x.flow_slug = r.flow_slug and x.step_slug = k.step_slug offset 0
+     ) s
+     where ss.run_id = k.run_id and ss.step_slug = k.step_slug
        and ss.status = 'created' and ss.remaining_deps = 0 and ss.initial_tasks = 0
     returning ss.run_id, ss.step_slug, s.step_index
   )

@@ -23,8 +23,11 @@ begin
                  where t.run_id = ss.run_id and t.step_slug = ss.step_slug)
              end
       from (select k.run_id, k.step_slug, count(*) as tasks from unnest(p_keys) as k group by 1, 2) w
-      join pgflow.runs r on r.run_id = w.run_id
-      join pgflow.steps s on s.flow_slug = r.flow_slug and s.step_slug = w.step_slug
+     cross join lateral (select x.flow_slug from pgflow.runs x where x.run_id = w.run_id offset 0) r
+     cross join lateral (
+       select x.step_type, x.step_index
+         from pgflow.steps x where x.flow_slug = r.flow_slug and x.step_slug = w.step_slug offset 0
+     ) s
      where ss.run_id = w.run_id and ss.step_slug = w.step_slug
     returning ss.run_id, ss.step_slug, ss.status, s.step_index
   )

@@ -22,7 +22,7 @@ begin
                          else '{}' end
                 end as payload
         from unnest(p_run_ids) with ordinality as k(run_id, n)
-        join pgflow.runs r on r.run_id = k.run_id
+       cross join lateral (select x.* from pgflow.runs x where x.run_id = k.run_id offset 0) r
        order by k.n
     ) e;
 end

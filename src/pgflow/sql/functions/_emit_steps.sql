@@ -33,7 +33,9 @@ begin
                          else jsonb_build_object('flow_slug', ss.flow_slug) end
                 end as payload
         from unnest(p_keys) with ordinality as k(run_id, step_slug, n)
-        join pgflow.step_states ss on ss.run_id = k.run_id and ss.step_slug = k.step_slug
+       cross join lateral (
+         select x.* from pgflow.step_states x where x.run_id = k.run_id and x.step_slug = k.step_slug offset 0
+       ) ss
        order by k.n
     ) e;
 end

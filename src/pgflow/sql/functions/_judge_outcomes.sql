@@ -31,16 +31,26 @@ begin
           ) k
           left join lateral (
             select r.flow_slug, r.status = 'started' and ss.status = 'started' as open,
-                   exists (
+                   -- asked of single steps only: a map's own output always is an array
+                   s.step_type = 'single' and exists (
                      select from pgflow.deps d
-                       join pgflow.steps s on s.flow_slug = d.flow_slug and s.step_slug = d.step_slug
-                      where d.flow_slug = r.flow_slug and d.dep_slug = k.step_slug and s.step_type = 'map'
+                       join pgflow.steps child on child.flow_slug = d.flow_slug and child.step_slug = d.step_slug
+                      where d.flow_slug = r.flow_slug and d.dep_slug = k.step_slug and child.step_type = 'map'
                    ) as feeds_map
-              from pgflow.runs r
-              join pgflow.step_states ss on ss.run_id = r.run_id and ss.step_slug = k.step_slug
-             where r.run_id = k.run_id
+              from (select x.flow_slug, x.status from pgflow.runs x where x.run_id = k.run_id offset 0) r
+             cross join lateral (
+               select x.status
+                 from pgflow.step_states x where x.run_id = k.run_id and x.step_slug = k.step_slug offset 0
+             ) ss
+             cross join lateral (
+               select x.step_type
+                 from pgflow.steps x where x.flow_slug = r.flow_slug and x.step_slug = k.step_slug offset 0
+             ) s
           ) w on true
-          left join pgflow._task_options opt on opt.flow_slug = w.flow_slug and opt.step_slug = k.step_slug
+          left join lateral (
+            select x.max_attempts, x.base_delay
+              from pgflow._task_options x where x.flow_slug = w.flow_slug and x.step_slug = k.step_slug offset 0
+          ) opt on true
       ) g
      cross join lateral unnest(g.outcomes) as o
       left join lateral (

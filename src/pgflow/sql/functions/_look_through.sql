@@ -28,10 +28,13 @@ begin
             from unnest(pgflow._task_keys($1, array(
                    select h.msg_id from pgmq.%1$I h where h.vt > $2
                  ))) as k
-            join pgflow.step_tasks t
-              on t.run_id = k.run_id and t.step_slug = k.step_slug and t.task_index = k.task_index
+           cross join lateral (
+             select from pgflow.step_tasks x
+              where x.run_id = k.run_id and x.step_slug = k.step_slug and x.task_index = k.task_index
+                and x.message_id = k.msg_id and x.status = 'started' and x.leased_until < $2
+             offset 0
+           ) t
             join pgmq.%1$I m on m.msg_id = k.msg_id
-           where t.message_id = k.msg_id and t.status = 'started' and t.leased_until < $2
            order by m.msg_id
              for update of m skip locked
         )

@@ -10,6 +10,8 @@ as $$
     from pgflow.runs r
     join pgflow.steps s on s.flow_slug = r.flow_slug and s.step_slug = p_step_slug
     left join pgflow.deps d on d.flow_slug = s.flow_slug and d.step_slug = s.step_slug
-    left join pgflow.step_states up on up.run_id = r.run_id and up.step_slug = d.dep_slug
+    left join lateral (
+      select x.output from pgflow.step_states x where x.run_id = p_run_id and x.step_slug = d.dep_slug offset 0
+    ) up on true
    where r.run_id = p_run_id
 $$;

@@ -12,9 +12,17 @@ as $$
            max(case when jsonb_typeof(up.output) = 'array' then jsonb_array_length(up.output) else 0 end)
              filter (where s.step_type = 'map') as elements
       from unnest(p_keys) as k
-      join pgflow.step_states up on up.run_id = k.run_id and up.step_slug = k.step_slug
-      join pgflow.deps d on d.flow_slug = up.flow_slug and d.dep_slug = up.step_slug
-      join pgflow.steps s on s.flow_slug = d.flow_slug and s.step_slug = d.step_slug
+     cross join lateral (
+       select x.flow_slug, x.output
+         from pgflow.step_states x where x.run_id = k.run_id and x.step_slug = k.step_slug offset 0
+     ) up
+     cross join lateral (
+       select x.step_slug from pgflow.deps x where x.flow_slug = up.flow_slug and x.dep_slug = k.step_slug offset 0
+     ) d
+     cross join lateral (
+       select x.step_type
+         from pgflow.steps x where x.flow_slug = up.flow_slug and x.step_slug = d.step_slug offset 0
+     ) s
      group by k.run_id, d.step_slug
   ),
   released as (

@@ -12,8 +12,7 @@ begin
   for v_lost in execute format(
     $q$
       select k.* from unnest($1) as k
-        join pgflow.runs r on r.run_id = k.run_id
-       where r.status = 'started'
+       where (select r.status = 'started' from pgflow.runs r where r.run_id = k.run_id)
          and not exists (select from pgmq.%I m where m.msg_id = k.msg_id)
     $q$, pgflow._queue_table(p_flow_slug)
   ) using p_keys

@@ -17,9 +17,15 @@ begin
                jsonb_build_object('flow_slug', ss.flow_slug, 'run_id', ss.run_id,
                                   'step_slug', ss.step_slug, 'task_index', i.task_index)
           from unnest($1) as k
-          join pgflow.step_states ss on ss.run_id = k.run_id and ss.step_slug = k.step_slug
-          join pgflow.steps s on s.flow_slug = ss.flow_slug and s.step_slug = ss.step_slug
-          join pgflow.runs r on r.run_id = k.run_id
+         cross join lateral (
+           select x.flow_slug, x.step_slug, x.run_id, x.initial_tasks
+             from pgflow.step_states x where x.run_id = k.run_id and x.step_slug = k.step_slug offset 0
+         ) ss
+         cross join lateral (
+           select x.opt_start_delay
+             from pgflow.steps x where x.flow_slug = ss.flow_slug and x.step_slug = k.step_slug offset 0
+         ) s
+         cross join lateral (select x.start_at from pgflow.runs x where x.run_id = k.run_id offset 0) r
          cross join lateral generate_series(0, ss.initial_tasks - 1) as i(task_index)
          order by k.run_id, k.step_slug, i.task_index
         returning msg_id
@@ -35,8 +41,14 @@ begin
              s.initial_tasks is not null and s.deps_count = 0 as by_index,
              (sum(ss.initial_tasks) over (order by k.run_id, k.step_slug) - ss.initial_tasks)::int as sent_before
         from unnest(p_keys) as k
-        join pgflow.step_states ss on ss.run_id = k.run_id and ss.step_slug = k.step_slug
-        join pgflow.steps s on s.flow_slug = ss.flow_slug and s.step_slug = ss.step_slug
+       cross join lateral (
+         select x.initial_tasks
+           from pgflow.step_states x where x.run_id = k.run_id and x.step_slug = k.step_slug offset 0
+       ) ss
+       cross join lateral (
+         select x.step_type, x.deps_count, x.initial_tasks
+           from pgflow.steps x where x.flow_slug = p_flow_slug and x.step_slug = k.step_slug offset 0
+       ) s
     ) w
    cross join lateral (
      select case
@@ -44,7 +56,10 @@ begin
               when w.deps_count = 0 then (select r.input from pgflow.runs r where r.run_id = w.run_id)
               else (select up.output
                       from pgflow.deps d
-                      join pgflow.step_states up on up.run_id = w.run_id and up.step_slug = d.dep_slug
+                     cross join lateral (
+                       select x.output
+                         from pgflow.step_states x where x.run_id = w.run_id and x.step_slug = d.dep_slug offset 0
+                     ) up
                      where d.flow_slug = p_flow_slug and d.step_slug = w.step_slug)
             end as items
    ) a

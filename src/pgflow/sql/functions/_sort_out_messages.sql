@@ -22,10 +22,13 @@ begin
     left join lateral (
       select t.message_id = k.msg_id and t.status in ('queued', 'started') and t.permanently_stalled_at is null
              and ss.status = 'started' and r.status = 'started' as open
-        from pgflow.step_tasks t
-        join pgflow.step_states ss on ss.run_id = t.run_id and ss.step_slug = t.step_slug
-        join pgflow.runs r on r.run_id = t.run_id
-       where t.run_id = k.run_id and t.step_slug = k.step_slug and t.task_index = k.task_index
+        from (select x.message_id, x.status, x.permanently_stalled_at
+                from pgflow.step_tasks x
+               where x.run_id = k.run_id and x.step_slug = k.step_slug and x.task_index = k.task_index offset 0) t
+       cross join lateral (
+         select x.status from pgflow.step_states x where x.run_id = k.run_id and x.step_slug = k.step_slug offset 0
+       ) ss
+       cross join lateral (select x.status from pgflow.runs x where x.run_id = k.run_id offset 0) r
     ) w on true;
   perform pgflow._archive_messages(p_flow_slug, v_dead);
   if v_open = '{}' then

@@ -34,7 +34,9 @@ begin
     v_ids := array(
       select coalesce(r.run_id, w.run_id)
         from unnest(v_ids, p_keys) with ordinality as w(run_id, key, i)
-        left join pgflow.runs r on r.flow_slug = p_flow_slug and r.idempotency_key = w.key
+        left join lateral (
+          select x.run_id from pgflow.runs x where x.flow_slug = p_flow_slug and x.idempotency_key = w.key offset 0
+        ) r on true
        order by w.i
     );
   end if;
@@ -47,7 +49,7 @@ begin
          case when s.step_type = 'single' then 1
               when s.deps_count = 0 then coalesce(s.initial_tasks, jsonb_array_length(r.input)) end
     from unnest(v_made) as m(run_id)
-    join pgflow.runs r on r.run_id = m.run_id
+   cross join lateral (select x.run_id, x.input from pgflow.runs x where x.run_id = m.run_id offset 0) r
     join pgflow.steps s on s.flow_slug = p_flow_slug
    order by r.run_id, s.step_index;
   perform pgflow._emit_runs(v_made);

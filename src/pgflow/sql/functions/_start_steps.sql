@@ -14,8 +14,10 @@ begin
            started_at = greatest(now(), ss.created_at),
            remaining_tasks = ss.initial_tasks
       from unnest(p_keys) as k
-      join pgflow.runs r on r.run_id = k.run_id
-     where ss.run_id = k.run_id and ss.step_slug = k.step_slug and r.status = 'started'
+     cross join lateral (
+       select from pgflow.runs x where x.run_id = k.run_id and x.status = 'started' offset 0
+     ) r
+     where ss.run_id = k.run_id and ss.step_slug = k.step_slug
        and ss.status = 'created' and ss.remaining_deps = 0 and ss.initial_tasks > 0
     returning ss.run_id, ss.step_slug
   )
@@ -30,7 +32,7 @@ begin
      from (
        select ss.flow_slug, array_agg(k order by k.run_id, k.step_slug) as keys
          from unnest(v_started) as k
-         join pgflow.step_states ss on ss.run_id = k.run_id and ss.step_slug = k.step_slug
+        cross join lateral (select x.flow_slug from pgflow.runs x where x.run_id = k.run_id offset 0) ss
         group by ss.flow_slug
         order by ss.flow_slug
      ) w;

@@ -5,11 +5,16 @@ language sql stable
 set search_path to ''
 as $$
   select child.step_slug
-    from pgflow.runs r
-    join pgflow.steps s on s.flow_slug = r.flow_slug and s.step_slug = p_step_slug
-    join pgflow.deps d on d.flow_slug = s.flow_slug and d.dep_slug = s.step_slug
+    from (
+      select x.flow_slug
+        from pgflow.runs r
+        join pgflow.steps x on x.flow_slug = r.flow_slug and x.step_slug = p_step_slug
+       where r.run_id = p_run_id and x.step_type = 'single'
+      offset 0
+    ) s
+    join pgflow.deps d on d.flow_slug = s.flow_slug and d.dep_slug = p_step_slug
     join pgflow.steps child on child.flow_slug = d.flow_slug and child.step_slug = d.step_slug
-   where r.run_id = p_run_id and s.step_type = 'single' and child.step_type = 'map'
+   where child.step_type = 'map'
      and jsonb_typeof(p_output) is distinct from 'array'
      -- a look-up by primary key for each such map, whatever the planner knows of the tables
      and (select waiting.initial_tasks is null from pgflow.step_states waiting

@@ -5,8 +5,12 @@ select ss.run_id, ss.step_slug,
        coalesce(
          (select jsonb_object_agg(d.dep_slug, coalesce(up.output, 'null'))
             from pgflow.deps d
-            join pgflow.step_states up on up.run_id = ss.run_id and up.step_slug = d.dep_slug
-           where d.flow_slug = ss.flow_slug and d.step_slug = ss.step_slug and up.status = 'completed'),
+           cross join lateral (
+             select x.output
+               from pgflow.step_states x
+              where x.run_id = ss.run_id and x.step_slug = d.dep_slug and x.status = 'completed' offset 0
+           ) up
+           where d.flow_slug = ss.flow_slug and d.step_slug = ss.step_slug),
          '{}'
        ) as input
   from pgflow.step_states ss;

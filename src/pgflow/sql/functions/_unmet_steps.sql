@@ -12,26 +12,35 @@ as $$
            then format('Map step "%s" expected %s elements, got %s', s.step_slug, s.initial_tasks, ss.initial_tasks)
            else 'Condition not met' end
     from unnest(p_keys) as k
-    join pgflow.step_states ss on ss.run_id = k.run_id and ss.step_slug = k.step_slug
-    join pgflow.runs r on r.run_id = k.run_id
-    join pgflow.steps s on s.flow_slug = ss.flow_slug and s.step_slug = ss.step_slug
+   cross join lateral (
+     select x.flow_slug, x.initial_tasks
+       from pgflow.step_states x
+      where x.run_id = k.run_id and x.step_slug = k.step_slug and x.status = 'created' and x.remaining_deps = 0
+     offset 0
+   ) ss
+   cross join lateral (
+     select x.input from pgflow.runs x where x.run_id = k.run_id and x.status = 'started' offset 0
+   ) r
+   cross join lateral (
+     select x.* from pgflow.steps x where x.flow_slug = ss.flow_slug and x.step_slug = k.step_slug offset 0
+   ) s
    cross join lateral (
      select case when s.required_input_pattern is null and s.forbidden_input_pattern is null then null
                  when s.deps_count = 0 then r.input
                  else (select i.input from pgflow._step_inputs i
                         where i.run_id = k.run_id and i.step_slug = k.step_slug)
             end as context
+     offset 0
    ) j
    cross join lateral (
      select (s.required_input_pattern is null or j.context @> s.required_input_pattern)
         and (s.forbidden_input_pattern is null or not j.context @> s.forbidden_input_pattern) as met
    ) c
-   where r.status = 'started' and ss.status = 'created' and ss.remaining_deps = 0
-     and (not c.met
-          or (s.initial_tasks <> ss.initial_tasks and s.deps_count > 0
-              -- a skipped dependency had no length
-              and exists (select from pgflow.deps d
-                            join pgflow.step_states up on up.run_id = k.run_id and up.step_slug = d.dep_slug
-                           where d.flow_slug = s.flow_slug and d.step_slug = s.step_slug
-                             and up.status = 'completed')))
+   where not c.met
+      or ((s.initial_tasks <> ss.initial_tasks) is true and s.deps_count > 0
+          -- a skipped dependency had no length
+          and exists (select from pgflow.deps d
+                       where d.flow_slug = s.flow_slug and d.step_slug = s.step_slug
+                         and (select up.status = 'completed' from pgflow.step_states up
+                               where up.run_id = k.run_id and up.step_slug = d.dep_slug)))
 $$;

@@ -6,6 +6,7 @@ language plpgsql
 set search_path to ''
 set enable_hashjoin to off
 set enable_mergejoin to off
+set enable_material to off
 set enable_seqscan to off
 set plan_cache_mode to force_generic_plan
 as $$

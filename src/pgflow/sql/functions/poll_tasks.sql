@@ -24,6 +24,7 @@ language plpgsql
 set search_path to ''
 set enable_hashjoin to off
 set enable_mergejoin to off
+set enable_material to off
 set enable_seqscan to off
 set plan_cache_mode to force_generic_plan
 as $$
@@ -61,10 +62,11 @@ begin
 
       v_keys := pgflow._sort_out_messages(v_flow, array(
         select k from unnest(v_keys) as k
-         where not exists (
-           select from pgflow.step_tasks t
+         where (
+           select t.message_id = k.msg_id and t.leased_until = v_until and t.last_worker_id = poll_tasks.worker_id
+             from pgflow.step_tasks t
             where t.run_id = k.run_id and t.step_slug = k.step_slug and t.task_index = k.task_index
-              and t.message_id = k.msg_id and t.leased_until = v_until and t.last_worker_id = poll_tasks.worker_id)
+         ) is not true
       ), lease);
       return query
         select c.*, null::double precision from pgflow._claim_tasks(v_keys, poll_tasks.worker_id, v_until) c;

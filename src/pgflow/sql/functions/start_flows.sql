@@ -13,6 +13,7 @@ language plpgsql
 set search_path to ''
 set enable_hashjoin to off
 set enable_mergejoin to off
+set enable_material to off
 set enable_seqscan to off
 set plan_cache_mode to force_generic_plan
 as $$
@@ -41,7 +42,7 @@ begin
   v_ids := pgflow._start_runs(start_flows.flow_slug, inputs, run_ids, keys, start_flows.start_at);
   return query
     select r.* from unnest(v_ids) with ordinality as w(run_id, i)
-      join pgflow.runs r on r.run_id = w.run_id
+     cross join lateral (select x.* from pgflow.runs x where x.run_id = w.run_id offset 0) r
      order by w.i;
 end
 $$;
