@@ -11,6 +11,8 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
+from psycopg import AsyncConnection
+
 from pgflow import calls, schema
 from pgflow.client.arguments import check_listing, encode_input, encode_inputs, run_id_of, slug_of
 from pgflow.config import load
@@ -172,9 +174,18 @@ class AsyncClient:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     return None
-                ended = f"{run_id} "
-                async for notification in connection.notifies(timeout=min(look, left)):
-                    if notification.payload.startswith(ended):
-                        break
+                if await _hears(connection, f"{run_id} ", min(look, left)):
+                    break
                 look = min(look * 1.5, _LONGEST_LOOK)
         return await self.get_run(run_id)
+
+
+async def _hears(connection: AsyncConnection, beginning: str, seconds: float) -> bool:
+    """Whether a notification that begins so comes within so many seconds."""
+    until = time.monotonic() + seconds
+    heard = False
+    while not heard and (left := until - time.monotonic()) > 0:
+        # ends with the packet that brought something: left in its middle it would keep the connection to itself
+        async for notification in connection.notifies(timeout=left, stop_after=1):
+            heard = heard or notification.payload.startswith(beginning)
+    return heard

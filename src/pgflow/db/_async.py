@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -36,6 +37,7 @@ class AsyncDatabase:
         self._max_size = max_size
         self._address: Address | None = None
         self._pool: AsyncConnectionPool[AsyncConnection] | None = None
+        self._spare: deque[AsyncConnection] = deque()  # whose pop is atomic: threads share a Database
 
     @property
     def dsn(self) -> str:
@@ -74,6 +76,8 @@ class AsyncDatabase:
         """Closes all connections, and gives up the embedded server; safe to call twice."""
         if self._pool is not None:
             await self._pool.close()
+        while self._spare:
+            await self._spare.pop().close()
         if self._address is not None:
             self._address.close()
 
@@ -105,13 +109,28 @@ class AsyncDatabase:
 
     @asynccontextmanager
     async def listen(self, *channels: str) -> AsyncIterator[AsyncConnection]:
-        """A connection that listens on these channels, at PGFLOW_LISTEN_URL where one is set."""
+        """A connection that listens on these channels, at PGFLOW_LISTEN_URL where one is set.
+
+        Outside the pool, which a few that wait would exhaust; the last one used is kept for the next who listens.
+        """
         dsn = self.settings.listen_dsn or self.dsn
         with translated(dsn):
-            async with await self.connect(dsn) as connection:
+            try:
+                connection = self._spare.pop()
+            except IndexError:
+                connection = await self.connect(dsn)
+            try:
                 for channel in channels:
                     await connection.execute(psycopg.sql.SQL("listen {}").format(psycopg.sql.Identifier(channel)))
                 yield connection
+                await connection.execute("unlisten *")
+            except BaseException:
+                await connection.close()
+                raise
+            if self._spare or self._pool is None or self._pool.closed:
+                await connection.close()
+            else:
+                self._spare.append(connection)
 
 
 async def _configure(connection: AsyncConnection) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -36,6 +37,7 @@ class Database:
         self._max_size = max_size
         self._address: Address | None = None
         self._pool: ConnectionPool[Connection] | None = None
+        self._spare: deque[Connection] = deque()  # whose pop is atomic: threads share a Database
 
     @property
     def dsn(self) -> str:
@@ -74,6 +76,8 @@ class Database:
         """Closes all connections, and gives up the embedded server; safe to call twice."""
         if self._pool is not None:
             self._pool.close()
+        while self._spare:
+            self._spare.pop().close()
         if self._address is not None:
             self._address.close()
 
@@ -104,12 +108,28 @@ class Database:
 
     @contextmanager
     def listen(self, *channels: str) -> Iterator[Connection]:
-        """A connection that listens on these channels, at PGFLOW_LISTEN_URL where one is set."""
+        """A connection that listens on these channels, at PGFLOW_LISTEN_URL where one is set.
+
+        Outside the pool, which a few that wait would exhaust; the last one used is kept for the next who listens.
+        """
         dsn = self.settings.listen_dsn or self.dsn
-        with translated(dsn), self.connect(dsn) as connection:
-            for channel in channels:
-                connection.execute(psycopg.sql.SQL("listen {}").format(psycopg.sql.Identifier(channel)))
-            yield connection
+        with translated(dsn):
+            try:
+                connection = self._spare.pop()
+            except IndexError:
+                connection = self.connect(dsn)
+            try:
+                for channel in channels:
+                    connection.execute(psycopg.sql.SQL("listen {}").format(psycopg.sql.Identifier(channel)))
+                yield connection
+                connection.execute("unlisten *")
+            except BaseException:
+                connection.close()
+                raise
+            if self._spare or self._pool is None or self._pool.closed:
+                connection.close()
+            else:
+                self._spare.append(connection)
 
 
 def _configure(connection: Connection) -> None:
