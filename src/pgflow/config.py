@@ -42,6 +42,12 @@ class Settings:
     grace: float = field(default=25.0, metadata={"env": ("PGFLOW_GRACE",), "min": 0})
     #: Longest wait between two polls while nothing wakes the worker, in seconds.
     poll_interval: float = field(default=2.0, metadata={"env": ("PGFLOW_POLL_INTERVAL",), "min": 0.01})
+    #: How many processes one worker has for handlers with executor="process"; by default one per core.
+    handler_processes: int = field(
+        default_factory=lambda: os.cpu_count() or 1, metadata={"env": ("PGFLOW_HANDLER_PROCESSES",), "min": 1}
+    )
+    #: After how many tasks such a process is replaced by a new one; 0 means never.
+    max_tasks_per_child: int = field(default=0, metadata={"env": ("PGFLOW_MAX_TASKS_PER_CHILD",), "min": 0})
 
     _sources: Mapping[str, str] = field(default_factory=dict, metadata={"env": ()}, compare=False)
 

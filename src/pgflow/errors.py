@@ -12,6 +12,7 @@
     │   ├── FlowMismatch         the flow in the database has another shape; `differences` lists how
     │   └── RunNotFound          no run of this id
     ├── EmbeddedError            the private PostgreSQL cannot be started
+    ├── ExecutorError            handlers cannot run where they should
     ├── RunFailed                a run ended without its result
     ├── RunTimeout               a wait ended before its run; the run itself goes on
     └── HandlerSignal            raised by handlers to say how to go on
@@ -104,6 +105,10 @@ class RunNotFound(DatabaseError):
 
 class EmbeddedError(PgflowError):
     """The private PostgreSQL that pgflow brings cannot be started."""
+
+
+class ExecutorError(PgflowError):
+    """Handlers cannot run where they should: something is not installed, or a process cannot find them."""
 
 
 class RunFailed(PgflowError):

@@ -89,3 +89,32 @@ def test_a_flow_is_found_by_its_name_or_its_slug(app):
     assert [flow.slug for flow in find_flows(str(app / "two.py"))] == ["uno", "due"]
     with pytest.raises(FlowNotImportable, match="did you mean 'first'"):
         find_flows("two:frist")
+
+
+def test_several_processes_share_the_work_and_stop_together(dsn, app, conn):
+    worker = spawn("worker", "app", "--processes", "2", "--concurrency", "3", "--dsn", dsn, cwd=app)
+    try:
+        eventually(lambda: value(conn, "select count(*) from pgflow.workers") == 2)
+        with Client(dsn) as client:
+            assert client.wait(client.start("shout", {"text": "hi"}), timeout=20).output == {"louder": "HI"}
+        worker.send_signal(signal.SIGTERM)
+        _, log = worker.communicate(timeout=20)
+    finally:
+        worker.kill()
+    assert worker.returncode == 0
+    assert "SIGTERM: stopping the workers" in log
+    assert value(conn, "select count(*) from pgflow.workers where stopped_at is not null") == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["nowhere"], 2, "no module 'nowhere' here"),
+        (["app", "--dsn", "postgresql://127.0.0.1:1/nowhere"], 3, "cannot reach database 'nowhere'"),
+    ],
+)
+def test_several_processes_that_cannot_work_are_not_started_for_ever(app, arguments, code, message):
+    with spawn("worker", *arguments, "--processes", "2", cwd=app) as worker:
+        _, log = worker.communicate(timeout=30)
+    assert worker.returncode == code
+    assert message in log

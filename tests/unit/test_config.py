@@ -19,6 +19,8 @@ VARIABLES = {
     "lease": ("PGFLOW_LEASE", "8", 8),
     "grace": ("PGFLOW_GRACE", "0.5", 0.5),
     "poll_interval": ("PGFLOW_POLL_INTERVAL", "3", 3.0),
+    "handler_processes": ("PGFLOW_HANDLER_PROCESSES", "3", 3),
+    "max_tasks_per_child": ("PGFLOW_MAX_TASKS_PER_CHILD", "9", 9),
 }
 
 

@@ -124,6 +124,13 @@ def test_patterns_are_json_objects(option: str, pattern: Any):
         Flow("f").step(**{option: pattern})
 
 
+@pytest.mark.parametrize("name", ["thread", "processes", "", 1])
+def test_a_step_may_choose_processes_and_nothing_else(name: Any):
+    Flow("f").map(executor="process")
+    with pytest.raises(ValueError, match="executor must be 'process' or left out, not "):
+        Flow("f").step(executor=name)
+
+
 def test_initial_tasks_is_for_maps():
     with pytest.raises(ValueError, match="initial_tasks is for maps"):
         Flow("f").step(initial_tasks=3)  # type: ignore[call-overload]

@@ -119,3 +119,17 @@ def test_a_holding_without_a_job_can_be_lost(held: Held):
     holding = held.add(task())
     held.lose([holding.task.key])
     assert holding.lost
+
+
+async def test_half_of_the_room_lost_to_what_lingers_is_worn_out():
+    worn: list[int] = []
+    held = Held(4, lambda: None, lambda: worn.append(held.free))
+    late = [asyncio.get_running_loop().create_future() for _ in range(3)]
+    held.linger(late[0])
+    assert worn == []
+    late[0].set_result(None)
+    await asyncio.sleep(0)
+    held.linger(late[1])
+    assert worn == []
+    held.linger(late[2])
+    assert worn == [2]

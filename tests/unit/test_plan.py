@@ -74,6 +74,16 @@ def at(number: int) -> str:
 # ---------------------------------------------------------------------------------------- the report
 
 
+def test_an_async_handler_cannot_run_in_a_process():
+    async def handler() -> None: ...
+
+    flow = Flow("f")
+    step = flow.step(slug="a", executor="process")(handler)
+    assert fault(flow) == (
+        f"{step.location}: step 'a': executor='process' is for plain functions: an async handler runs on the event loop"
+    )
+
+
 def test_a_fault_names_file_line_step_and_the_nearest_known_name():
     flow = Flow("f")
 

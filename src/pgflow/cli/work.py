@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from typing import Annotated
+import sys
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
 from pgflow.cli.flows import find_flows
-from pgflow.worker import Worker
+from pgflow.worker import Supervisor, Worker
 
 
 def worker(
@@ -24,14 +26,49 @@ def worker(
         int | None,
         typer.Option(help="Seconds without a heartbeat after which its tasks run elsewhere. [PGFLOW_LEASE, else 15]"),
     ] = None,
+    processes: Annotated[
+        int, typer.Option(min=1, help="Worker processes; with more than 1 a parent replaces those that crash.")
+    ] = 1,
+    handler_processes: Annotated[
+        int | None,
+        typer.Option(
+            help="Processes per worker for handlers with executor='process'. [PGFLOW_HANDLER_PROCESSES, else its cores]"
+        ),
+    ] = None,
+    max_tasks_per_child: Annotated[
+        int | None,
+        typer.Option(help="Tasks after which such a process is replaced. [PGFLOW_MAX_TASKS_PER_CHILD, else never]"),
+    ] = None,
 ) -> int:
     """Work on flows until SIGINT or SIGTERM; then finish what runs, hand back the rest, and exit with 0.
 
-    A second signal exits at once, with 130. Flows are stored at start, or compared with those in the database.
+    A second signal exits at once, with 130. Exits with 4, by itself, when half of its slots are held by handlers that
+    overran their timeout and cannot be stopped. Flows are stored at start, or compared with those in the database.
     """
-    _log(verbose=context.obj["verbose"])
+    dsn, verbose = context.obj["dsn"], context.obj["verbose"]
+    _log(verbose=verbose)
+    options: dict[str, Any] = {
+        "concurrency": concurrency,
+        "grace": grace,
+        "lease": lease,
+        "handler_processes": handler_processes,
+        "max_tasks_per_child": max_tasks_per_child,
+    }
+    if processes > 1:
+        return Supervisor(_command(flows, options, verbose=verbose), processes, _environment(dsn)).run()
     found = {id(flow): flow for reference in flows for flow in find_flows(reference)}
-    return Worker(list(found.values()), dsn=context.obj["dsn"], concurrency=concurrency, grace=grace, lease=lease).run()
+    return Worker(list(found.values()), dsn=dsn, **options).run()
+
+
+def _command(flows: list[str], options: Mapping[str, Any], *, verbose: bool) -> list[str]:
+    """This command again, for one process."""
+    given = [f"--{name.replace('_', '-')}={value}" for name, value in options.items() if value is not None]
+    return [sys.executable, "-m", "pgflow", "worker", *given, *(["--verbose"] if verbose else []), "--", *flows]
+
+
+def _environment(dsn: str | None) -> dict[str, str]:
+    """The address as children get it: what stands in a command line, everybody on the machine can read."""
+    return {} if dsn is None else {"PGFLOW_DATABASE_URL": dsn}
 
 
 def _log(*, verbose: bool) -> None:

@@ -10,7 +10,7 @@ from typing_extensions import ParamSpec, TypeVar
 from pgflow.errors import InvalidInputError
 from pgflow.flow import codec, drawing, shape
 from pgflow.flow.plan import Plan, make_plan
-from pgflow.flow.step import SkipMode, Step, StepOptions, StepType
+from pgflow.flow.step import ExecutorName, SkipMode, Step, StepOptions, StepType
 
 In = TypeVar("In", default=Any)
 Out = TypeVar("Out", default=Any)
@@ -71,6 +71,7 @@ class Flow(Generic[In, Out]):
         run_unless: dict[str, Any] | None = None,
         when_unmet: SkipMode = "skip",
         when_exhausted: SkipMode = "fail",
+        executor: ExecutorName | None = None,
     ) -> _StepDecorator: ...
     def step(self, fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:  # type: ignore[misc]
         """Records a function as a step with one task.
@@ -81,6 +82,7 @@ class Flow(Generic[In, Out]):
         A parameter named like a step takes that step's output; `flow_input`, `ctx` and `deps` have their own meaning.
         `run_if`/`run_unless` are JSON patterns for the run's input (root step) or `{step: output}`; a step that does
         not meet them goes the way of `when_unmet`, one whose attempts are used up that of `when_exhausted`.
+        `executor="process"` runs the handler in a process, which is killed at the step's timeout.
         """
         return self._record(fn, "single", options)
 
@@ -104,6 +106,7 @@ class Flow(Generic[In, Out]):
         run_unless: dict[str, Any] | None = None,
         when_unmet: SkipMode = "skip",
         when_exhausted: SkipMode = "fail",
+        executor: ExecutorName | None = None,
     ) -> _MapDecorator: ...
     def map(self, fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:  # type: ignore[misc]
         """Records a function as a step with one task per element of a list.
@@ -254,3 +257,5 @@ def _check_options(options: StepOptions, step_type: StepType) -> None:
     for name, mode in (("when_unmet", options.when_unmet), ("when_exhausted", options.when_exhausted)):
         if mode not in ("fail", "skip", "skip-cascade"):
             raise ValueError(f"{name} must be 'fail', 'skip' or 'skip-cascade', not {mode!r}")
+    if options.executor not in (None, "process"):
+        raise ValueError(f"executor must be 'process' or left out, not {options.executor!r}")

@@ -37,6 +37,10 @@ def make_plan(flow_slug: str, steps: Sequence[Step[Any, Any]]) -> Plan:
             faults.append(_at(step, f"a step of this slug is defined at {first.location} already"))
         elif fault := slug_fault(step.slug, "step"):
             faults.append(_at(step, fault))
+        if step.options.executor == "process" and step.is_async:
+            faults.append(
+                _at(step, "executor='process' is for plain functions: an async handler runs on the event loop")
+            )
 
     signatures: dict[str, Signature] = {}
     dependencies: dict[str, tuple[str, ...]] = {}

@@ -23,11 +23,15 @@ E = TypeVar("E")
 
 StepType: TypeAlias = Literal["single", "map"]
 SkipMode: TypeAlias = Literal["fail", "skip", "skip-cascade"]
+ExecutorName: TypeAlias = Literal["process"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepOptions:
-    """What can be set per step; None inherits from the flow (or means none). Times are seconds."""
+    """What can be set per step; None inherits from the flow (or means none). Times are seconds.
+
+    `executor` says where the handler runs: 'process', or by default the event loop (async def) or a thread (def).
+    """
 
     max_attempts: int | None = None
     base_delay: int | None = None
@@ -38,6 +42,7 @@ class StepOptions:
     when_unmet: SkipMode = "skip"
     when_exhausted: SkipMode = "fail"
     initial_tasks: int | None = None
+    executor: ExecutorName | None = None
 
     @property
     def may_be_skipped_alone(self) -> bool:

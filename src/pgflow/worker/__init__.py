@@ -1,5 +1,6 @@
 """Workers: they take tasks from the flows' queues, run the handlers, and settle what came of it."""
 
+from pgflow.worker.supervisor import Supervisor
 from pgflow.worker.worker import Worker
 
-__all__ = ["Worker"]
+__all__ = ["Supervisor", "Worker"]

@@ -44,12 +44,15 @@ class Held:
     """All holdings; how many more tasks may be fetched follows from them. `on_change` is called when one is free.
 
     A handler that overran its timeout and cannot be stopped (a thread) lingers: its task is settled, but it goes on
-    taking up room until it ends.
+    taking up room until it ends. `on_worn` is called when half of the room is lost that way.
     """
 
-    def __init__(self, concurrency: int, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self, concurrency: int, on_change: Callable[[], None], on_worn: Callable[[], None] = lambda: None
+    ) -> None:
         self._concurrency = concurrency
         self._on_change = on_change
+        self._on_worn = on_worn
         self._holdings: dict[TaskKey, Holding] = {}
         self._lingering = 0
         self.working = 0
@@ -81,6 +84,8 @@ class Held:
     def linger(self, future: asyncio.Future[Any]) -> None:
         self._lingering += 1
         future.add_done_callback(self._lingered)
+        if self._lingering * 2 >= self._concurrency:
+            self._on_worn()
 
     def _lingered(self, _: object) -> None:
         self._lingering -= 1

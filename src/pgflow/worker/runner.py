@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from pgflow.errors import InvalidInputError, Permanent, RetryAfter
-from pgflow.executors import Executor, LoopExecutor, Result, ThreadExecutor
+from pgflow.executors import Executor, Job, LoopExecutor, NoFreeProcess, ProcessExecutor, Result, ThreadExecutor
 from pgflow.flow import Context, Flow, Step
 from pgflow.records import Outcome, Task
 from pgflow.worker.held import Held, Holding
@@ -42,6 +42,7 @@ class Runner:
         held: Held,
         worker_id: UUID,
         resources: Mapping[str, Any],
+        processes: ProcessExecutor | None = None,
     ) -> None:
         self._flows = flows
         self._inputs = inputs
@@ -50,9 +51,12 @@ class Runner:
         self._resources = resources
         self._loop: Executor = LoopExecutor()
         self._threads: Executor = ThreadExecutor()
+        self._processes = processes
 
-    def close(self) -> None:
-        """Whatever handler still runs is left to itself."""
+    async def close(self) -> None:
+        """Whatever handler still runs is left to itself, or killed with its process."""
+        if self._processes is not None:
+            await self._processes.close()
         self._inputs.close()
         self._loop.close()
         self._threads.close()
@@ -70,6 +74,8 @@ class Runner:
             )
         try:
             return Outcome.completed(holding.key, await self._handle(step, holding))
+        except NoFreeProcess:
+            return Outcome.released(holding.key)
         except BaseException as error:  # a user's validator may raise anything, too, and the loop must not see it
             if isinstance(error, asyncio.CancelledError) and _is_cancelled():
                 raise
@@ -80,16 +86,25 @@ class Runner:
         flow_input = task.flow_input
         if flow_input is None and step.binding.needs_flow_input:
             flow_input = await self._inputs.load(task.run_id)
+        if self._processes is not None and step.options.executor == "process":
+            return await self._handle_in_process(self._processes, step, holding, flow_input)
         context = self._context(holding) if step.binding.needs_context else None
         arguments = step.binding.arguments(task.input, flow_input, context)
-        result = await self._call(step, arguments, holding)
-        if result.error is not None:
-            raise _HandlerRaised(result.error)
-        return step.binding.encode(result.value)
-
-    async def _call(self, step: Step[Any, Any], arguments: dict[str, Any], holding: Holding) -> Result:
         executor = self._loop if step.is_async else self._threads
-        future = executor.submit(step.fn, arguments)
+        value = await self._value_of(executor.submit(step.fn, arguments), holding)
+        return step.binding.encode(value)
+
+    async def _handle_in_process(
+        self, processes: ProcessExecutor, step: Step[Any, Any], holding: Holding, flow_input: bytes | None
+    ) -> bytes:
+        async with processes.child() as child:
+            fields = self._context_fields(holding.task)
+            job = Job(processes.name(step), holding.task.input, flow_input, fields)
+            output: bytes = await self._value_of(child.submit(job), holding)
+            return output
+
+    async def _value_of(self, future: asyncio.Future[Result], holding: Holding) -> Any:
+        """What a handler returns, in time; raises what it raised."""
         try:
             done, _ = await asyncio.wait({future}, timeout=holding.task.timeout)
         except asyncio.CancelledError:
@@ -98,7 +113,10 @@ class Runner:
         if not done:
             await self._abandon(future, holding)
             raise HandlerTimeout(f"the handler did not end within its timeout of {holding.task.timeout} s")
-        return future.result()
+        result = future.result()
+        if result.error is not None:
+            raise _HandlerRaised(result.error)
+        return result.value
 
     async def _abandon(self, future: asyncio.Future[Result], holding: Holding) -> None:
         """Tells the handler, stops it if it can be stopped, and lets it linger if not."""
@@ -113,19 +131,25 @@ class Runner:
         task = holding.task
         details = {"flow": task.flow_slug, "run": task.run_id, "step": task.step_slug, "task": task.task_index}
         return Context(
-            flow_slug=task.flow_slug,
-            run_id=task.run_id,
-            step_slug=task.step_slug,
-            task_index=task.task_index,
-            attempt=task.attempt,
-            max_attempts=task.max_attempts,
-            deadline=datetime.now(UTC) + timedelta(seconds=task.timeout),
-            worker_id=self._worker_id,
+            **self._context_fields(task),
             logger=logging.LoggerAdapter(logging.getLogger("pgflow.handler"), details),
             resources=self._resources,
             cancelled=holding.cancelled,
             load_raw_input=self._input_loader(task),
         )
+
+    def _context_fields(self, task: Task) -> dict[str, Any]:
+        """What a handler's context says of its task, in any process."""
+        return {
+            "flow_slug": task.flow_slug,
+            "run_id": task.run_id,
+            "step_slug": task.step_slug,
+            "task_index": task.task_index,
+            "attempt": task.attempt,
+            "max_attempts": task.max_attempts,
+            "deadline": datetime.now(UTC) + timedelta(seconds=task.timeout),
+            "worker_id": self._worker_id,
+        }
 
     def _input_loader(self, task: Task) -> Callable[[], Any]:
         async def load() -> bytes:

@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -18,6 +18,7 @@ from uuid import uuid4
 from pgflow import calls, schema
 from pgflow.config import Settings, load
 from pgflow.db import AsyncDatabase
+from pgflow.executors import ProcessExecutor
 from pgflow.flow import Flow
 from pgflow.records import Outcome, Polled, Task, Verdict
 from pgflow.worker.compile import compile_flow
@@ -29,6 +30,7 @@ from pgflow.worker.inputs import Inputs
 from pgflow.worker.listener import Listener
 from pgflow.worker.maintenance import Maintenance
 from pgflow.worker.runner import Runner
+from pgflow.worker.supervisor import WORN_OUT, follow_parent
 
 logger = logging.getLogger("pgflow.worker")
 
@@ -57,6 +59,8 @@ class Worker:
         lease: int | None = None,
         grace: float | None = None,
         poll_interval: float | None = None,
+        handler_processes: int | None = None,
+        max_tasks_per_child: int | None = None,
     ) -> None:
         if not flows:
             raise ValueError("a worker needs at least one flow")
@@ -66,10 +70,14 @@ class Worker:
             if self._flows.setdefault(flow.slug, flow) is not flow:
                 raise ValueError(f"two different flows have the slug {flow.slug!r}")
         self.settings: Settings = load(
-            dsn=dsn, concurrency=concurrency, lease=lease, grace=grace, poll_interval=poll_interval
-        )
+            dsn=dsn, concurrency=concurrency, lease=lease, grace=grace, poll_interval=poll_interval,
+            handler_processes=handler_processes, max_tasks_per_child=max_tasks_per_child,
+        )  # fmt: skip
+        self._processes = _processes(self._flows.values(), self.settings)
         self.worker_id = uuid4()
         self._stop_asked: asyncio.Event | None = None
+        self._may_end = False
+        self._status = 0
         self._database = AsyncDatabase(self.settings)
 
     @property
@@ -80,9 +88,10 @@ class Worker:
     # -- life
 
     def run(self) -> int:
-        """Works until SIGINT or SIGTERM, then finishes what runs (see `stop`); returns the exit status, 0.
+        """Works until SIGINT or SIGTERM, then finishes what runs (see `stop`); returns the exit status.
 
-        A second signal exits at once, with status 130.
+        It is 0, or WORN_OUT (4) if the worker stopped by itself since half of its slots were lost to handlers that
+        overran their timeout and cannot be stopped. A second signal exits at once, with status 130.
         """
         return asyncio.run(self._run())
 
@@ -90,10 +99,18 @@ class Worker:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._on_signal, number)
-        async with self:
+        self._may_end = True
+        async with follow_parent(self.stop), self:
             logger.info("worker %s serves %s", self.worker_id, ", ".join(self._flows))
             await self.stopped()
-        return 0
+        return self._status
+
+    def _wear_out(self) -> None:
+        """Half of the slots are lost. Inside somebody else's program we go on with the rest."""
+        if self._may_end and not self._is_stopping:
+            logger.error("half of the slots are held by handlers that overran their timeout: stopping, start me anew")
+            self._status = WORN_OUT
+            self.stop()
 
     def _on_signal(self, number: int) -> None:
         if self._stop_asked is None or self._stop_asked.is_set():
@@ -126,6 +143,8 @@ class Worker:
             await asyncio.to_thread(schema.prepare, self._database)
             for flow in self._flows.values():
                 await compile_flow(self._database, flow, replace_idle=self._database.is_embedded)
+            if self._processes is not None:
+                await self._processes.start()
             await self._database.run(
                 calls.register_worker(
                     self.worker_id,
@@ -135,6 +154,8 @@ class Worker:
                 )
             )
         except BaseException:
+            if self._processes is not None:
+                await self._processes.close()
             await self._database.close()
             raise
         self._build()
@@ -153,8 +174,8 @@ class Worker:
 
     def _build(self) -> None:
         settings, database = self.settings, self._database
-        self._held = Held(settings.concurrency, lambda: self._fetcher.room())
-        self._runner = Runner(self._flows, Inputs(database), self._held, self.worker_id, resources={})
+        self._held = Held(settings.concurrency, lambda: self._fetcher.room(), self._wear_out)
+        self._runner = Runner(self._flows, Inputs(database), self._held, self.worker_id, {}, self._processes)
         self._completer = Completer(
             self._settle,
             lambda: self._held.working > 0,
@@ -187,7 +208,7 @@ class Worker:
             logger.warning("%s results could not be stored; their tasks will run again", len(self._held))
         await self._completer.stop()
         await self._heartbeat.stop()
-        self._runner.close()
+        await self._runner.close()
         with contextlib.suppress(Exception):
             async with asyncio.timeout(_FLUSH_SECONDS):
                 await self._database.run(calls.mark_worker_stopped(self.worker_id))
@@ -225,3 +246,11 @@ class Worker:
         return await self._database.run(
             calls.settle_and_poll(self.worker_id, outcomes, flows, qty=qty, lease=self.settings.lease)
         )
+
+
+def _processes(flows: Iterable[Flow[Any, Any]], settings: Settings) -> ProcessExecutor | None:
+    """Processes for the steps that want one; None if none does."""
+    steps = [step for flow in flows for step in flow.steps.values() if step.options.executor == "process"]
+    if not steps:
+        return None
+    return ProcessExecutor(steps, count=settings.handler_processes, max_tasks=settings.max_tasks_per_child)

@@ -38,7 +38,7 @@ async def send_email(subscriber: Subscriber, ctx: Context) -> UUID:
     return ctx.run_id
 
 
-@campaign.map(initial_tasks=3)
+@campaign.map(initial_tasks=3, executor="process")
 def ping(index: int) -> int:
     return index
 
