@@ -6,9 +6,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+MUTATE_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-pg15 check fix bench docs
+.PHONY: help setup demo test test-slow test-pg15 soak mutate check fix bench docs
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +32,15 @@ test-slow: setup ## only what is slow
 
 test-pg15: setup ## the test suite on Debian's PostgreSQL 15 (installs it, as root, if it is not there)
 	scripts/with_pg15.sh $(BIN)/pytest -m 'not slow' $(PYTEST_ARGS)
+
+soak: setup ## 20,000 random histories, the database against the in-memory model (takes an hour or so)
+	PGFLOW_HISTORIES=20000 $(BIN)/pytest -s tests/testing/test_model.py $(PYTEST_ARGS)
+
+mutate: setup ## plant faults in our SQL, one at a time: the random histories must find each
+	$(BIN)/python -u scripts/mutate.py $(MUTATE_ARGS)
+
+test-plans: setup ## what each call costs in pages and rows, on PostgreSQL 15 with 5,000,000 finished tasks (about 15 minutes)
+	PGFLOW_TEST_HISTORY=5000000 scripts/with_pg15.sh $(BIN)/pytest -s tests/sql/plans $(PYTEST_ARGS)
 
 check: setup ## format, lint, types, import layers, generated code
 	$(BIN)/ruff format --check .

@@ -82,6 +82,22 @@ FUNCTIONS: dict[str, Callable[[psycopg.Connection, Scene], Any]] = {
     "start_tasks": lambda conn, s: start_tasks(conn, "flow", s.msg_ids, s.worker),
     "requeue_stalled_tasks": lambda conn, s: run(conn, calls.requeue_stalled_tasks()),
     "fail_stalled_tasks": lambda conn, s: run(conn, calls.fail_stalled_tasks()),
+    "settle_and_poll": lambda conn, s: run(
+        conn, calls.settle_and_poll(s.worker, [completed(s.ours[0]), released(s.ours[1])], ["flow"], qty=9, lease=60)
+    ),
+    "_cascade_force_skip_steps": lambda conn, s: conn.execute(
+        "select pgflow._cascade_force_skip_steps(%s, 'm', 'condition_unmet')", (s.run_id,)
+    ),
+    "cascade_resolve_conditions": lambda conn, s: conn.execute(
+        "select pgflow.cascade_resolve_conditions(%s)", (s.run_id,)
+    ),
+    "cascade_complete_taskless_steps": lambda conn, s: conn.execute(
+        "select pgflow.cascade_complete_taskless_steps(%s)", (s.run_id,)
+    ),
+    "start_ready_steps": lambda conn, s: conn.execute("select pgflow.start_ready_steps(%s)", (s.run_id,)),
+    "set_vt_batch": lambda conn, s: conn.execute(
+        "select pgflow.set_vt_batch('flow', %s, %s)", (s.msg_ids[::-1], [0] * len(s.msg_ids))
+    ),
 }
 PASSING_BY: dict[str, Callable[[psycopg.Connection, Scene], Any]] = {
     "poll": lambda conn, s: poll(conn, s.worker, lease=60),
@@ -137,10 +153,15 @@ def test_polling_and_extending_never_wait(
 
 
 @pytest.mark.usefixtures("flow")
+@pytest.mark.parametrize("lapsed", [False, True], ids=["leased", "lapsed"])
 @pytest.mark.parametrize("holding", [*FUNCTIONS, *PASSING_BY])
-def test_of_any_two_functions_both_finish(conn: psycopg.Connection, second: psycopg.Connection, holding: str) -> None:
+def test_of_any_two_functions_both_finish(
+    conn: psycopg.Connection, second: psycopg.Connection, holding: str, lapsed: bool
+) -> None:
     for function in FUNCTIONS.values():
         scene = set_scene(conn)
+        if lapsed:
+            lapse(conn)
         with conn.transaction():
             (FUNCTIONS | PASSING_BY)[holding](conn, scene)
             following = in_background(lambda function=function, scene=scene: function(second, scene))
@@ -151,7 +172,7 @@ def test_of_any_two_functions_both_finish(conn: psycopg.Connection, second: psyc
 
 
 def check_counters(conn: psycopg.Connection, scene: Scene) -> None:
-    if run_status(conn, scene.run_id) == "started":
+    if step_row(conn, scene.run_id, "m")["status"] == "started":
         open_tasks = [s for s in task_status(conn, scene.run_id, "m") if s != "completed"]
         assert step_row(conn, scene.run_id, "m")["remaining_tasks"] == len(open_tasks)
 

@@ -1,7 +1,11 @@
-"""Everything at once: threads poll, settle, fail, extend, complete, requeue; no deadlock, no lost update."""
+"""Everything at once: eight connections poll, settle, fail, extend, complete, requeue; no deadlock, no lost update.
+
+PGFLOW_TEST_RACE_SECONDS makes it longer.
+"""
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 import time
@@ -18,8 +22,8 @@ from tests.sql.engine.work import add_our_worker, completed, extend, failed, pol
 from tests.sql.flows import add_worker, complete, create_flow, fail, start_tasks, step
 from tests.support import eventually, rows, value
 
-SECONDS = 5
-THREADS = 4
+SECONDS = float(os.environ.get("PGFLOW_TEST_RACE_SECONDS", "5"))
+THREADS = 8
 
 
 class Chaos:
@@ -64,16 +68,24 @@ class Chaos:
         self.held += tasks
 
     def settle(self) -> None:
-        self.random.shuffle(self.held)
-        chosen = [self.outcome(self.held.pop()) for _ in range(min(len(self.held), self.random.randint(1, 15)))]
-        if chosen and self.random.random() < 0.1:
-            chosen += chosen[:1]
+        chosen = self.chosen()
         self.applied += zip(chosen, settle(self.conn, self.worker, *chosen), strict=True)
 
     def settle_and_poll(self) -> None:
-        with self.conn.transaction():
-            self.settle()
-            self.poll()
+        chosen = self.chosen()
+        verdicts, polled = run(
+            self.conn,
+            calls.settle_and_poll(self.worker, chosen, ["one", "two"], qty=self.random.randint(1, 15), lease=1),
+        )
+        self.applied += zip(chosen, verdicts, strict=True)
+        self.claims.update((t.run_id, t.step_slug, t.task_index) for t in polled.tasks)
+        self.held += polled.tasks
+
+    def chosen(self) -> list[Outcome]:
+        """Outcomes of some tasks that it holds, now and then one of them twice."""
+        self.random.shuffle(self.held)
+        outcomes = [self.outcome(self.held.pop()) for _ in range(min(len(self.held), self.random.randint(1, 15)))]
+        return outcomes + outcomes[:1] if self.random.random() < 0.1 else outcomes
 
     def outcome(self, task: Task) -> Outcome:
         roll = self.random.random()
@@ -112,8 +124,9 @@ class Chaos:
         for key in self.some_started():
             self.conn.execute(
                 "update pgflow.step_tasks set queued_at = queued_at - interval '1 hour', leased_until = null, "
-                "started_at = started_at - interval '1 hour' where (run_id, step_slug, task_index) = (%s, %s, %s)",
-                key,
+                "started_at = started_at - interval '1 hour', requeued_count = requeued_count + %s "
+                "where (run_id, step_slug, task_index) = (%s, %s, %s) and status = 'started'",
+                (self.random.choice([0, 3]), *key),
             )
 
     def requeue(self) -> None:
@@ -224,7 +237,7 @@ def test_everything_at_once(conn: psycopg.Connection, dsn: str) -> None:
     check_invariants(conn)
 
     done = sum((w.done for w in workers), Counter())
-    assert set(done) >= {"poll", "settle", "extend", "close_foreign", "requeue"}
+    assert set(done) >= {"poll", "settle", "settle_and_poll", "extend", "close_foreign", "requeue", "fail_stalled"}
     claims = sum((w.claims for w in workers), Counter())
     fences = {
         (r, s, i): f for r, s, i, f in rows(conn, "select run_id, step_slug, task_index, fence from pgflow.step_tasks")
@@ -232,6 +245,7 @@ def test_everything_at_once(conn: psycopg.Connection, dsn: str) -> None:
     assert {key: fence for key, fence in fences.items() if fence} == claims
 
     check_outputs(conn, workers)
+    assert value(conn, "select exists (select from pgflow.step_tasks where error_message ~ '^Task stalled')")
     finish(conn)
     check_invariants(conn)
 

@@ -73,6 +73,9 @@ def _fill(connection: psycopg.Connection) -> None:
 def test_working_reads_the_batch_and_not_the_history(explained):
     worker_id = uuid4()
     explained.run(calls.register_worker(worker_id, "busy", "test", lease=15))
+    first = explained.run(calls.poll_tasks(["busy"], worker_id, qty=1, lease=15)).tasks  # reads catalogs, too
+    explained.run(calls.extend_leases(worker_id, [t.key for t in first], lease=15))
+    explained.run(calls.settle_tasks(worker_id, [_outcome(2, t) for t in first]))
     for _ in range(12):  # so many that plans without their arguments are taken, too
         tasks = _checked(explained, calls.poll_tasks(["busy"], worker_id, qty=BATCH, lease=15)).tasks
         assert len(tasks) == BATCH
@@ -81,7 +84,17 @@ def test_working_reads_the_batch_and_not_the_history(explained):
         extended = explained.pages
         verdicts = _checked(explained, calls.settle_tasks(worker_id, [_outcome(n, t) for n, t in enumerate(tasks)]))
         assert verdicts == ["applied"] * BATCH
+        print("pages per task: poll, extend, settle:", *(p / BATCH for p in (polled, extended, explained.pages)))
         assert polled + extended + explained.pages < PAGES_PER_TASK * BATCH
+    hot = hot_ratio(explained.connection)
+    print("HOT updates of step_tasks:", hot)
+    assert hot > 0.9
+
+
+def hot_ratio(conn: psycopg.Connection) -> float:
+    conn.execute("select pg_stat_force_next_flush()")
+    sql = "select n_tup_hot_upd::float / n_tup_upd from pg_stat_user_tables where relid = 'pgflow.step_tasks'::regclass"
+    return float(value(conn, sql))
 
 
 def _outcome(number: int, task: Task) -> Outcome:

@@ -34,6 +34,7 @@ declare
     select f.flow_slug from pgflow.flows f where f.flow_slug = any (flow_slugs) order by random()
   );
   v_flow text;
+  v_asked text[];
   v_saturated text[];
   v_left int := qty;
   v_until timestamptz;
@@ -42,6 +43,14 @@ declare
   v_next timestamptz;
 begin
   perform pgflow._look_through(v_flows, lease);
+  if cardinality(v_flows) > 1 then
+    v_until := clock_timestamp();
+    select coalesce(array_agg(w.flow order by w.n) filter (where w.at <= v_until), '{}'),
+           min(w.at) filter (where w.at > v_until)
+      into v_flows, v_next
+      from unnest(v_flows, pgflow._first_visible(v_flows)) with ordinality as w(flow, at, n);
+  end if;
+  v_asked := v_flows;
   -- In rounds, as long as some flow has more to give than its share.
   while v_left > 0 and cardinality(v_flows) > 0 loop
     v_saturated := '{}';
@@ -77,8 +86,9 @@ begin
   end loop;
 
   if v_left > 0 then
-    select min(pgflow._next_visible(f.flow_slug)) into v_next
-      from pgflow.flows f where f.flow_slug = any (flow_slugs);
+    select least(v_next, min(pgflow._next_visible(f.slug))) into v_next from unnest(v_asked) as f(slug);
+  else
+    v_next := null;
   end if;
   return query
     select null::text, null::uuid, null::text, null::int, null::bigint, null::jsonb, null::jsonb, null::bigint,
