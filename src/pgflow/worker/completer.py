@@ -26,7 +26,7 @@ class Completer(Service):
     """Never loses an outcome: what the database does not take now is kept and sent again.
 
     `settle` sends a batch and returns its verdicts, `is_busy` says whether more outcomes may come soon, `on_settled`
-    is told of every task that is done with.
+    is told of every task that is done with, `on_gone` of those whose run or step had ended meanwhile.
     """
 
     activity = "settling results"
@@ -36,11 +36,13 @@ class Completer(Service):
         settle: Callable[[list[Outcome]], Awaitable[list[Verdict]]],
         is_busy: Callable[[], bool],
         on_settled: Callable[[TaskKey], None],
+        on_gone: Callable[[TaskKey], None] = lambda key: None,
     ) -> None:
         super().__init__()
         self._settle = settle
         self._is_busy = is_busy
         self._on_settled = on_settled
+        self._on_gone = on_gone
         self._pending: deque[Outcome] = deque()
         self._retrying = Backoff(self.activity)
         self._due = asyncio.Event()
@@ -97,6 +99,8 @@ class Completer(Service):
             if verdict in ("stale", "gone"):
                 logger.debug("result of %s refused: %s", outcome.key, verdict)
             self._on_settled(outcome.key)
+            if verdict == "gone":
+                self._on_gone(outcome.key)
 
     async def _persist(self, batch: list[Outcome]) -> list[Verdict]:
         """Sends a batch until it was answered; raises what no other try can mend."""

@@ -19,7 +19,7 @@ from pgflow import calls, schema
 from pgflow.config import Settings, load
 from pgflow.db import AsyncDatabase
 from pgflow.flow import Flow
-from pgflow.records import Outcome, Polled, Task, Verdict
+from pgflow.records import Outcome, Polled, Task, TaskKey, Verdict
 from pgflow.worker.compile import compile_flow
 from pgflow.worker.completer import Completer
 from pgflow.worker.fetcher import Fetcher
@@ -153,7 +153,7 @@ class Worker:
         settings, database = self.settings, self._database
         self._held = Held(settings.concurrency, lambda: self._fetcher.room())
         self._runner = Runner(self._flows, Inputs(database), self._held, self.worker_id, resources={})
-        self._completer = Completer(self._settle, lambda: self._held.working > 0, self._held.drop)
+        self._completer = Completer(self._settle, lambda: self._held.working > 0, self._held.drop, self._on_gone)
         self._fetcher = Fetcher(self._poll, self._held, self._take, settings.poll_interval)
         self._listener = Listener(database, self._flows, self._fetcher.wake)
         self._heartbeat = Heartbeat(database.dsn, self.worker_id, settings.lease, self._held, self._held.lose)
@@ -210,6 +210,11 @@ class Worker:
             self._held.drop(holding.task.key)
         else:
             self._completer.add(Outcome.released(holding.task.key) if job.cancelled() else job.result())
+
+    def _on_gone(self, key: TaskKey) -> None:
+        """Its run may have been cancelled: the heartbeat asks at once about whatever else of it is held."""
+        if self._held.doubt(key.run_id):
+            self._heartbeat.wake()
 
     async def _settle(self, outcomes: list[Outcome]) -> list[Verdict]:
         """Settles, and fetches as many tasks as there will be room for, in one round trip."""

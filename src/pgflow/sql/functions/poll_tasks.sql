@@ -30,7 +30,9 @@ as $$
 #variable_conflict use_column
 declare
   v_flows text[] := array(
-    select f.flow_slug from pgflow.flows f where f.flow_slug = any (flow_slugs) order by random()
+    select f.flow_slug from pgflow.flows f
+     where f.flow_slug = any (flow_slugs) and f.paused_at is null
+     order by random()
   );
   v_flow text;
   v_saturated text[];
@@ -76,7 +78,7 @@ begin
 
   if v_left > 0 then
     select min(pgflow._next_visible(f.flow_slug)) into v_next
-      from pgflow.flows f where f.flow_slug = any (flow_slugs);
+      from pgflow.flows f where f.flow_slug = any (flow_slugs) and f.paused_at is null;
   end if;
   return query
     select null::text, null::uuid, null::text, null::int, null::bigint, null::jsonb, null::jsonb, null::bigint,
