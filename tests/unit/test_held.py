@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
@@ -119,3 +120,12 @@ def test_a_holding_without_a_job_can_be_lost(held: Held):
     holding = held.add(task())
     held.lose([holding.task.key])
     assert holding.lost
+
+
+def test_a_doubtful_run_makes_its_tasks_due_and_no_others(held: Held):
+    one, two = held.add(task(1)), held.add(replace(task(2), run_id=UUID(int=8)))
+    assert held.due(1000) == []
+    assert held.doubt(one.task.run_id) is True
+    assert held.due(1000) == [one]
+    assert held.doubt(UUID(int=9)) is False
+    assert two.leased_at > 0

@@ -100,7 +100,8 @@ def retry(context: typer.Context, run: RunId, as_json: Json = False) -> None:
     """Let a failed or cancelled run go on from what failed it; completed work is kept."""
     with Client(context.obj["dsn"]) as client:
         found = client.retry(run)
-    _say(found, f"run {found.run_id} of {found.flow_slug} goes on: {_look(found)}", as_json=as_json)
+    how = f"has {found.status} at once" if found.ended else "goes on"  # a condition was judged again, say
+    _say(found, f"run {found.run_id} of {found.flow_slug} {how}: {_look(found)}", as_json=as_json)
 
 
 def rerun(

@@ -36,7 +36,7 @@ class Completer(Service):
         settle: Callable[[list[Outcome]], Awaitable[list[Verdict]]],
         is_busy: Callable[[], bool],
         on_settled: Callable[[TaskKey], None],
-        on_gone: Callable[[TaskKey], None] = lambda key: None,
+        on_gone: Callable[[TaskKey], None],
     ) -> None:
         super().__init__()
         self._settle = settle
