@@ -68,7 +68,7 @@ def unfinished_runs(flow_slug: str) -> Call[bool]:
 
 _RUN_COLUMNS = (
     "r.run_id, r.flow_slug, case when r.cancelled_at is null then r.status else 'cancelled' end, r.input, "
-    "r.output, r.error_message, r.remaining_steps, r.started_at, r.completed_at, r.failed_at"
+    "r.output, r.error_message, r.remaining_steps, r.started_at, r.completed_at, r.failed_at, r.parent_run_id"
 )
 
 
@@ -150,8 +150,47 @@ def load_inputs(run_ids: Sequence[UUID]) -> Call[dict[UUID, bytes]]:
     return Call("select run_id, input from pgflow.runs where run_id = any(%s::uuid[])", (list(run_ids),), dict)
 
 
+# ---------------------------------------------------------------------------------------- run control
+
+
+def cancel_run(run_id: UUID, reason: str | None = None) -> Call[Run]:
+    """-> the run, cancelled now or before, with no step states."""
+    return Call(
+        f"select {_RUN_COLUMNS} from pgflow.cancel_run(%s::uuid, %s::text) as r",
+        (run_id, reason),
+        lambda rows: _run(rows[0]),
+    )
+
+
+def retry_run(run_id: UUID) -> Call[Run]:
+    """-> the run, going on, with no step states."""
+    return Call(f"select {_RUN_COLUMNS} from pgflow.retry_run(%s::uuid) as r", (run_id,), lambda rows: _run(rows[0]))
+
+
+def rerun(run_id: UUID, from_step: str, input: bytes | None = None) -> Call[Run]:
+    """-> the new run, with no step states; without an input (JSON text) it gets that of the given run."""
+    return Call(
+        f"select {_RUN_COLUMNS} from pgflow.rerun(%s::uuid, %s::text, %s::jsonb) as r",
+        (run_id, from_step, None if input is None else input.decode()),
+        lambda rows: _run(rows[0]),
+    )
+
+
+def pause_flow(flow_slug: str) -> Call[None]:
+    """No task of the flow is claimed from now on."""
+    return Call("select from pgflow.pause_flow(%s::text)", (flow_slug,), _nothing)
+
+
+def resume_flow(flow_slug: str) -> Call[None]:
+    """Tasks of the flow are claimed again."""
+    return Call("select from pgflow.resume_flow(%s::text)", (flow_slug,), _nothing)
+
+
+# ---------------------------------------------------------------------------------------- rows of runs
+
+
 def _run(row: tuple[Any, ...], **more: Any) -> Run:
-    run_id, flow_slug, status, input_, output, error, remaining, started, completed, failed = row
+    run_id, flow_slug, status, input_, output, error, remaining, started, completed, failed, parent = row
     return Run(
         run_id=run_id,
         flow_slug=flow_slug,
@@ -163,6 +202,7 @@ def _run(row: tuple[Any, ...], **more: Any) -> Run:
         started_at=started,
         completed_at=completed,
         failed_at=failed,
+        parent_run_id=parent,
         **more,
     )
 

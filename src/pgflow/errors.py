@@ -10,7 +10,8 @@
     │   ├── SchemaError          the database is not migrated, too new, or somebody else's
     │   ├── FlowNotFound         no flow of this slug in the database
     │   ├── FlowMismatch         the flow in the database has another shape; `differences` lists how
-    │   └── RunNotFound          no run of this id
+    │   ├── RunNotFound          no run of this id
+    │   └── RunStateError        the run stands where this cannot be done to it
     ├── EmbeddedError            the private PostgreSQL cannot be started
     ├── ExecutorError            handlers cannot run where they should
     ├── RunFailed                a run ended without its result
@@ -101,6 +102,10 @@ class RunNotFound(DatabaseError):
     def __init__(self, run_id: UUID | str) -> None:
         self.run_id = run_id
         super().__init__(f"no run {run_id} in this database: `pgflow runs` lists those there are")
+
+
+class RunStateError(DatabaseError):
+    """A run stands where this cannot be done to it: one that has completed cannot be cancelled, say."""
 
 
 class EmbeddedError(PgflowError):

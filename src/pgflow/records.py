@@ -56,6 +56,7 @@ class Run:
 
     `steps` maps slugs to their states, in the order of the flow; it is empty in listings.
     `status` says 'cancelled' where a run was cancelled (the stored status of such a run is 'failed').
+    `parent_run_id` is the run that this one is a rerun of.
     """
 
     run_id: UUID
@@ -70,6 +71,7 @@ class Run:
     failed_at: datetime | None
     steps: Mapping[str, StepState] = field(default_factory=dict)
     failed_task: FailedTask | None = None
+    parent_run_id: UUID | None = None
 
     @property
     def ended(self) -> bool:

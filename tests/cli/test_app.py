@@ -13,6 +13,9 @@ from pgflow import errors
 from pgflow.cli import app
 from tests.cli.conftest import spawn
 
+COMMANDS = [
+    "demo", "migrate", "worker", "start", "show", "runs", "cancel", "retry", "rerun", "pause", "resume",
+]  # fmt: skip
 UNREACHABLE = "postgresql://me:secret@127.0.0.1:1/nowhere"
 
 
@@ -21,11 +24,11 @@ def test_version(cli):
 
 
 def test_without_a_command_the_help_is_shown(cli):
-    for name in ("demo", "migrate", "worker", "start", "show", "runs", "--dsn", "--verbose", "Exit codes"):
+    for name in (*COMMANDS, "--dsn", "--verbose", "Exit codes"):
         assert name in cli("--help").out
 
 
-@pytest.mark.parametrize("command", ["demo", "migrate", "worker", "start", "show", "runs"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(cli, command):
     said = cli(command, "--help")
     assert said.code == 0

@@ -13,7 +13,7 @@ from pgflow import AsyncClient, Client
 from pgflow.calls import Call
 from pgflow.config import SettingsError, load
 from pgflow.db import AsyncDatabase, Database, is_transient
-from pgflow.errors import DatabaseError, DatabaseUnreachable, PgflowError, SchemaError
+from pgflow.errors import DatabaseError, DatabaseUnreachable, FlowNotFound, PgflowError, RunNotFound, SchemaError
 
 
 def ask(sql: str) -> Call[Any]:
@@ -28,6 +28,8 @@ def ask(sql: str) -> Call[Any]:
         ("select jsonb '1e400000'", DatabaseError, False),
         ("select * from pgflow.no_such_table", SchemaError, True),
         ("select pgflow.no_such_function()", SchemaError, True),
+        ("select pgflow.cancel_run('6f1b9b5e-0000-4000-8000-000000000000')", RunNotFound, False),
+        ("select pgflow.pause_flow('nope')", FlowNotFound, False),
         ("select pg_terminate_backend(pg_backend_pid())", DatabaseUnreachable, True),
         ("do $$ begin raise sqlstate '40001'; end $$", DatabaseError, True),
         ("do $$ begin raise sqlstate '40P01'; end $$", DatabaseError, True),

@@ -23,6 +23,7 @@ EXAMPLES = [
     FlowNotFound("f"),
     FlowMismatch("f", ["Step count differs: 2 vs 3"]),
     errors.RunNotFound(RUN),
+    errors.RunStateError("no"),
     errors.EmbeddedError("no"),
     RunFailed(RUN, "f", step="a", task_index=0, attempt=2, error="ValueError: x"),
     RunTimeout(RUN, 1.5),

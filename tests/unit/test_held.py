@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
@@ -133,3 +134,12 @@ async def test_half_of_the_room_lost_to_what_lingers_is_worn_out():
     assert worn == []
     held.linger(late[2])
     assert worn == [2]
+
+
+def test_a_doubtful_run_makes_its_tasks_due_and_no_others(held: Held):
+    one, two = held.add(task(1)), held.add(replace(task(2), run_id=UUID(int=8)))
+    assert held.due(1000) == []
+    assert held.doubt(one.task.run_id) is True
+    assert held.due(1000) == [one]
+    assert held.doubt(UUID(int=9)) is False
+    assert two.leased_at > 0

@@ -23,8 +23,13 @@ def outcome(n: int, output: bytes = b"1") -> Outcome:
 
 
 @asynccontextmanager
-async def completing(settle: Settle, settled: list[int], *, busy: bool = False) -> AsyncIterator[Completer]:
-    completer = Completer(settle, lambda: busy, lambda key: settled.append(key.task_index))
+async def completing(
+    settle: Settle, settled: list[int], gone: list[int] | None = None, *, busy: bool = False
+) -> AsyncIterator[Completer]:
+    told = [] if gone is None else gone
+    completer = Completer(
+        settle, lambda: busy, lambda key: settled.append(key.task_index), lambda key: told.append(key.task_index)
+    )
     completer.start()
     yield completer
     async with asyncio.timeout(20):
@@ -64,13 +69,15 @@ async def test_a_batch_is_limited_in_bytes_but_never_empty(monkeypatch: pytest.M
 @pytest.mark.parametrize("verdict", ["applied", "duplicate", "stale", "gone"])
 async def test_every_verdict_is_final(verdict: Verdict) -> None:
     settled: list[int] = []
+    gone: list[int] = []
 
     async def settle(batch: list[Outcome]) -> list[Verdict]:
         return [verdict] * len(batch)
 
-    async with completing(settle, settled) as completer:
+    async with completing(settle, settled, gone) as completer:
         completer.add(outcome(7))
     assert settled == [7]
+    assert gone == ([7] if verdict == "gone" else [])
 
 
 async def test_what_the_database_does_not_take_now_is_sent_again_and_that_is_said_once(

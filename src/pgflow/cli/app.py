@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 import pgflow
-from pgflow.cli import demo, runs, schema, work
+from pgflow.cli import demo, flows, runs, schema, work
 from pgflow.config import SettingsError, mask_password
 from pgflow.errors import DatabaseUnreachable, PgflowError, RunFailed, RunTimeout
 
@@ -31,6 +31,11 @@ _COMMANDS: dict[str, Callable[..., int | None]] = {
     "start": runs.start,
     "show": runs.show,
     "runs": runs.runs,
+    "cancel": runs.cancel,
+    "retry": runs.retry,
+    "rerun": runs.rerun,
+    "pause": flows.pause,
+    "resume": flows.resume,
 }
 for _name, _command in _COMMANDS.items():
     app.command(_name, epilog="--dsn URL and --verbose may stand here, too.")(_command)

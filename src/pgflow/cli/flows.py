@@ -1,4 +1,4 @@
-"""Flows by name: `package.module`, `package.module:flow`, `path/to/file.py[:flow]`."""
+"""`pgflow pause`, `resume`; flows by name: `package.module`, `package.module:flow`, `path/to/file.py[:flow]`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Annotated, Any
 
+import typer
+
+from pgflow.client import Client
+from pgflow.client.arguments import slug_of
 from pgflow.errors import PgflowError
 from pgflow.flow import Flow
 from pgflow.flow.slugs import did_you_mean
@@ -16,6 +20,31 @@ from pgflow.flow.slugs import did_you_mean
 
 class FlowNotImportable(PgflowError):
     """What was given on the command line leads to no flow."""
+
+
+Name = Annotated[str, typer.Argument(metavar="FLOW", help="A flow's slug, or MODULE:FLOW.")]
+
+
+def pause(context: typer.Context, flow: Name) -> None:
+    """Pause a flow: none of its tasks is started until `pgflow resume`; what runs goes on."""
+    target = flow_named(flow)
+    with Client(context.obj["dsn"]) as client:
+        client.pause(target)
+    slug = slug_of(target)
+    typer.echo(f"paused {slug}: `pgflow resume {slug}` lets it go on")
+
+
+def resume(context: typer.Context, flow: Name) -> None:
+    """Resume a paused flow."""
+    target = flow_named(flow)
+    with Client(context.obj["dsn"]) as client:
+        client.resume(target)
+    typer.echo(f"resumed {slug_of(target)}")
+
+
+def flow_named(reference: str) -> Flow[Any, Any] | str:
+    """The flow that `MODULE:NAME` names; anything else is a slug. Raises FlowNotImportable."""
+    return find_flows(reference)[0] if ":" in reference else reference
 
 
 def find_flows(reference: str) -> list[Flow[Any, Any]]:

@@ -1,4 +1,4 @@
-"""`pgflow start`, `pgflow show`, `pgflow runs`."""
+"""`pgflow start`, `show`, `runs`, `cancel`, `retry`, `rerun`."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from rich.table import Table
 from rich.text import Text
 
 from pgflow.cli import terminal
-from pgflow.cli.flows import find_flows
+from pgflow.cli.flows import flow_named
 from pgflow.client import Client
 from pgflow.errors import InvalidInputError
-from pgflow.flow import Flow
 from pgflow.records import Run, StepState
 
 _LONGEST_SHOWN = 2000
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run's id.")]
 
 
 def start(
@@ -36,15 +36,11 @@ def start(
 ) -> int:
     """Start a run of a flow; with --wait exit with 1 if it fails."""
     value = _read_input(input)
-    target: Flow[Any, Any] | str = find_flows(flow)[0] if ":" in flow else flow
+    target = flow_named(flow)
     with Client(context.obj["dsn"]) as client:
         run = client.start(target, value)
         if not wait:
-            if as_json:
-                terminal.print_json(_plain(run))
-            else:
-                look = f"{terminal.command()} show {run.run_id}"
-                typer.echo(f"started run {run.run_id} of {run.flow_slug}: `{look}` says how it goes")
+            _say(run, f"started run {run.run_id} of {run.flow_slug}: {_look(run)}", as_json=as_json)
             return 0
         run = client.wait(run, timeout=timeout)
     if as_json:
@@ -58,7 +54,7 @@ def start(
 
 def show(
     context: typer.Context,
-    run: Annotated[str, typer.Argument(metavar="RUN", help="The run's id.")],
+    run: RunId,
     as_json: Json = False,
 ) -> None:
     """Show a run: its steps, how far they are, what came of it or what went wrong."""
@@ -86,6 +82,42 @@ def runs(
         _print_runs(found)
     else:
         sys.stderr.write("no such runs\n" if flow or status else "no runs yet: `pgflow start FLOW JSON` starts one\n")
+
+
+def cancel(
+    context: typer.Context,
+    run: RunId,
+    reason: Annotated[str | None, typer.Option(help="Why; stored as the run's error.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Cancel a run: nothing of it is started any more, and handlers at work on it are cancelled."""
+    with Client(context.obj["dsn"]) as client:
+        found = client.cancel(run, reason=reason)
+    _say(found, f"cancelled run {found.run_id} of {found.flow_slug}", as_json=as_json)
+
+
+def retry(context: typer.Context, run: RunId, as_json: Json = False) -> None:
+    """Let a failed or cancelled run go on from what failed it; completed work is kept."""
+    with Client(context.obj["dsn"]) as client:
+        found = client.retry(run)
+    how = f"has {found.status} at once" if found.ended else "goes on"  # a condition was judged again, say
+    _say(found, f"run {found.run_id} of {found.flow_slug} {how}: {_look(found)}", as_json=as_json)
+
+
+def rerun(
+    context: typer.Context,
+    run: RunId,
+    step: Annotated[str, typer.Argument(metavar="STEP", help="The step to begin at.")],
+    input: Annotated[
+        str | None, typer.Option(metavar="JSON|@FILE|-", help="Another input; else that of the run.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Start a new run from a step on, with the outputs of all steps that do not come after it."""
+    options = {} if input is None else {"input": _read_input(input)}
+    with Client(context.obj["dsn"]) as client:
+        found = client.rerun(run, step, **options)
+    _say(found, f"started run {found.run_id} of {found.flow_slug}, from {step} on: {_look(found)}", as_json=as_json)
 
 
 # ---------------------------------------------------------------------------------------- input
@@ -117,6 +149,17 @@ def _plain(run: Run) -> dict[str, Any]:
     return asdict(run)
 
 
+def _say(run: Run, line: str, *, as_json: bool) -> None:
+    if as_json:
+        terminal.print_json(_plain(run))
+    else:
+        typer.echo(line)
+
+
+def _look(run: Run) -> str:
+    return f"`{terminal.command()} show {run.run_id}` says how it goes"
+
+
 def _print_runs(found: list[Run]) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("run", "flow", "status", "started", "took"):
@@ -139,6 +182,8 @@ def _print_run(run: Run) -> None:
     took = terminal.duration(_end(run) - run.started_at)
     out.print(Text.assemble(f"run {run.run_id} of {run.flow_slug}: ", terminal.status(run.status), f", {took}"))
     out.print(f"started {terminal.moment(run.started_at)}", style="dim")
+    if run.parent_run_id is not None:
+        out.print(f"a rerun of run {run.parent_run_id}", style="dim")
     out.print()
     out.print(_steps_table(run))
     if run.failed_task is not None:

@@ -13,11 +13,11 @@ from uuid import UUID
 from psycopg import Connection
 
 from pgflow import calls, schema
-from pgflow.client.arguments import check_listing, encode_input, encode_inputs, run_id_of, slug_of
+from pgflow.client.arguments import SAME_INPUT, check_listing, encode_input, encode_inputs, run_id_of, slug_of
 from pgflow.config import load
 from pgflow.db import Database
 from pgflow.errors import DatabaseUnreachable, FlowMismatch, FlowNotFound, RunNotFound, RunTimeout
-from pgflow.flow import Flow
+from pgflow.flow import Flow, codec
 from pgflow.records import Run
 
 #: Seconds between two looks at a run that is waited for, while no notification comes: the first and the longest.
@@ -114,6 +114,55 @@ class Client:
         if status == "mismatch":
             raise FlowMismatch(flow.slug, differences)
         return status
+
+    # -- controlling
+
+    def cancel(self, run: Run | UUID | str, *, reason: str | None = None) -> Run:
+        """Cancels a run and returns it as it then stands; handlers at work on it are told, and cancelled.
+
+            run = client.cancel(run, reason="wrong list of addresses")
+
+        Cancelling it again changes nothing. Raises RunStateError if it has completed or failed, RunNotFound.
+        """
+        return self._database.run(calls.cancel_run(run_id_of(run), reason))
+
+    def retry(self, run: Run | UUID | str) -> Run:
+        """Lets a failed or cancelled run go on from what failed it; completed work is kept.
+
+            run = client.wait(client.retry(run))
+
+        A run that goes on is left alone. Raises RunStateError if it has completed, or if what failed it can only be
+        mended by a step that has completed; RunNotFound.
+        """
+        return self._database.run(calls.retry_run(run_id_of(run)))
+
+    def rerun(self, run: Run | UUID | str, from_step: str, *, input: Any = SAME_INPUT) -> Run:
+        """Starts a new run that begins at a step, with the outputs of all steps that do not come after it.
+
+            again = client.rerun(run, "send_email")
+
+        Steps that had not ended in the given run are run, too. The input is that of the given run, unless another is
+        given. Every call starts a run. Raises InvalidInputError for a step there is not, or an input as in `start`;
+        RunNotFound.
+        """
+        encoded = None if input is SAME_INPUT else codec.encode(input)
+        return self._database.run(calls.rerun(run_id_of(run), from_step, encoded))
+
+    def pause(self, flow: Flow[Any, Any] | str) -> None:
+        """No task of the flow is started until `resume`; what runs goes on, and runs may be started.
+
+            client.pause(campaign)
+
+        Raises FlowNotFound.
+        """
+        self._database.run(calls.pause_flow(slug_of(flow)))
+
+    def resume(self, flow: Flow[Any, Any] | str) -> None:
+        """Ends the pause of a flow; one that is not paused is left alone. Raises FlowNotFound.
+
+        client.resume(campaign)
+        """
+        self._database.run(calls.resume_flow(slug_of(flow)))
 
     # -- looking
 

@@ -10,6 +10,9 @@ from pgflow.errors import InvalidInputError
 from pgflow.flow import Flow, codec
 from pgflow.records import Run, RunStatus
 
+#: Stands for the input of the run that is run again: None is an input like any other.
+SAME_INPUT: Any = object()
+
 
 def slug_of(flow: Flow[Any, Any] | str) -> str:
     return flow.slug if isinstance(flow, Flow) else flow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from uuid import UUID
 
 import psycopg
 from psycopg import errors as pg
@@ -12,11 +13,20 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
 from pgflow.config import mask_password
-from pgflow.errors import DatabaseError, DatabaseUnreachable, FlowNotFound, InvalidInputError, SchemaError
+from pgflow.errors import (
+    DatabaseError,
+    DatabaseUnreachable,
+    FlowNotFound,
+    InvalidInputError,
+    RunNotFound,
+    RunStateError,
+    SchemaError,
+)
 
 #: SQLSTATE classes of connection, resources, locks and rights: the call was not at fault (engine.md, 2).
 _TRANSIENT_CLASSES = {"08", "25", "28", "40", "42", "53", "55", "57", "58"}
 _FLOW_NOT_FOUND = re.compile(r"^Flow not found: (.*)$", re.MULTILINE)
+_RUN_NOT_FOUND = re.compile(r"^Run not found: (.*)$", re.MULTILINE)
 
 
 def is_transient(error: BaseException) -> bool:
@@ -49,6 +59,10 @@ def _translate(error: psycopg.Error | PoolTimeout, dsn: str) -> Exception:
             return SchemaError(f"the database's pgflow schema is missing or old ({text}): run `pgflow migrate`")
         case pg.ForeignKeyViolation() if found := _FLOW_NOT_FOUND.search(str(error)):
             return FlowNotFound(found[1])
+        case pg.NoDataFound() if found := _RUN_NOT_FOUND.search(str(error)):
+            return RunNotFound(UUID(found[1]))
+        case pg.ObjectNotInPrerequisiteState():
+            return RunStateError(text)
         case pg.UntranslatableCharacter() | pg.InvalidTextRepresentation() | pg.RaiseException():
             return InvalidInputError(text)
         case PoolTimeout():

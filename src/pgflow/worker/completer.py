@@ -29,8 +29,8 @@ class Completer(Service):
     """Never loses an outcome: what the database does not take now is kept and sent again.
 
     `settle` sends a batch and returns its verdicts, `is_busy` says whether more outcomes may come soon, `on_settled`
-    is told of every task that is done with. With `most` at half of what the worker holds, one half is settled while
-    the other is worked on.
+    is told of every task that is done with, `on_gone` of those whose run or step had ended meanwhile. With `most` at
+    half of what the worker holds, one half is settled while the other is worked on.
     """
 
     activity = "settling results"
@@ -40,6 +40,7 @@ class Completer(Service):
         settle: Callable[[list[Outcome]], Awaitable[list[Verdict]]],
         is_busy: Callable[[], bool],
         on_settled: Callable[[TaskKey], None],
+        on_gone: Callable[[TaskKey], None],
         *,
         most: int = _MOST_OUTCOMES,
     ) -> None:
@@ -47,6 +48,7 @@ class Completer(Service):
         self._settle = settle
         self._is_busy = is_busy
         self._on_settled = on_settled
+        self._on_gone = on_gone
         self._most = min(most, _MOST_OUTCOMES)
         self._pending: deque[Outcome] = deque()
         self._retrying = Backoff(self.activity)
@@ -120,6 +122,8 @@ class Completer(Service):
             if verdict in ("stale", "gone"):
                 logger.debug("result of %s refused: %s", outcome.key, verdict)
             self._on_settled(outcome.key)
+            if verdict == "gone":
+                self._on_gone(outcome.key)
 
     async def _persist(self, batch: list[Outcome]) -> list[Verdict]:
         """Sends a batch until it was answered; raises what no other try can mend."""

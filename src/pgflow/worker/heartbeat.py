@@ -31,6 +31,7 @@ class Heartbeat:
         self._on_lost = on_lost
         self._backoff = Backoff("the heartbeat")
         self._stopped = threading.Event()
+        self._due = threading.Event()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -38,8 +39,13 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._beat, args=(loop,), name="pgflow-heartbeat", daemon=True)
         self._thread.start()
 
+    def wake(self) -> None:
+        """The next beat is due at once."""
+        self._due.set()
+
     async def stop(self) -> None:
         self._stopped.set()
+        self._due.set()
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join, 5)
 
@@ -51,7 +57,8 @@ class Heartbeat:
                     while not self._stopped.is_set():
                         self._beat_once(database, loop)
                         self._backoff.succeeded()
-                        self._stopped.wait(pause)
+                        self._due.wait(pause)
+                        self._due.clear()  # before the look at _stopped, which is set before _due
             except Exception as error:
                 # not longer than until the next beat is due: the leases run on
                 self._stopped.wait(min(self._backoff.failed(error), pause))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 from pgflow.records import Outcome, Task, TaskKey
 
@@ -95,6 +97,13 @@ class Held:
         """Those whose lease was given longer ago than so many seconds; safe to call from another thread."""
         limit = time.monotonic() - older_than
         return [h for h in self._holdings.copy().values() if h.leased_at < limit]
+
+    def doubt(self, run_id: UUID) -> bool:
+        """Makes all tasks of a run due, since the run may have ended; returns whether there are any."""
+        doubtful = [h for h in self._holdings.values() if h.task.run_id == run_id]
+        for holding in doubtful:
+            holding.leased_at = -math.inf
+        return bool(doubtful)
 
     def lose(self, keys: Iterable[TaskKey]) -> None:
         """These are somebody else's now, or nobody's: their handlers are told and cancelled, their results dropped."""

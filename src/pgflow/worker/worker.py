@@ -20,7 +20,7 @@ from pgflow.config import Settings, load
 from pgflow.db import AsyncDatabase
 from pgflow.executors import ProcessExecutor
 from pgflow.flow import Flow
-from pgflow.records import Outcome, Polled, Task, Verdict
+from pgflow.records import Outcome, Polled, Task, TaskKey, Verdict
 from pgflow.worker.compile import compile_flow
 from pgflow.worker.completer import Completer
 from pgflow.worker.fetcher import Fetcher, Settled
@@ -180,6 +180,7 @@ class Worker:
             self._settle,
             lambda: self._held.working > 0,
             self._held.drop,
+            self._on_gone,
             most=max(settings.concurrency // 2, _LEAST_BATCH),
         )
         self._fetcher = Fetcher(self._poll, list(self._flows), self._held, self._take, settings.poll_interval)
@@ -236,6 +237,11 @@ class Worker:
             self._held.drop(holding.key)
         else:
             self._completer.add(Outcome.released(holding.key) if job.cancelled() else job.result())
+
+    def _on_gone(self, key: TaskKey) -> None:
+        """Its run may have been cancelled: the heartbeat asks at once about whatever else of it is held."""
+        if self._held.doubt(key.run_id):
+            self._heartbeat.wake()
 
     async def _settle(self, outcomes: list[Outcome]) -> list[Verdict]:
         if self._is_stopping:

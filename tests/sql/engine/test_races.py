@@ -11,6 +11,7 @@ import threading
 import time
 import uuid
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -40,8 +41,9 @@ class Chaos:
         self.error: BaseException | None = None
         self.thread = threading.Thread(target=self.work, daemon=True)
 
-    def work(self) -> None:
-        actions = {
+    def actions(self) -> dict[Callable[[], None], int]:
+        """What it may do, and how often in proportion."""
+        return {
             self.poll: 30,
             self.settle: 40,
             self.settle_and_poll: 10,
@@ -53,12 +55,15 @@ class Chaos:
             self.fail_stalled: 3,
             self.start: 1,
         }
+
+    def work(self) -> None:
+        actions = self.actions()
         until = time.monotonic() + SECONDS
         try:
             while time.monotonic() < until:
                 (action,) = self.random.choices([*actions], [*actions.values()])
                 action()
-                self.done[action.__name__] += 1
+                self.done[action.__name__] += 1  # type: ignore[attr-defined]
         except BaseException as error:
             self.error = error
 

@@ -129,6 +129,14 @@ def test_other_calls_do_not_read_the_history_either(explained, call):
     assert explained.large_nodes(4 * BATCH) == []
 
 
+def test_run_control_reads_one_run_and_not_the_history(explained):
+    (run,) = explained.run(calls.start_flows("busy", [b"[1, 2, 3]"]))
+    for _ in range(4):
+        _checked(explained, calls.cancel_run(run.run_id, "no use"))
+        _checked(explained, calls.retry_run(run.run_id))
+        _checked(explained, calls.rerun(run.run_id, "work"))
+
+
 def test_the_contracts_functions_read_one_task_and_not_the_history(explained):
     worker_id = value(
         explained.connection, "insert into pgflow.workers values (gen_random_uuid(), 'q', 'f') returning 1"

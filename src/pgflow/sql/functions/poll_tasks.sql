@@ -31,7 +31,9 @@ as $$
 #variable_conflict use_column
 declare
   v_flows text[] := array(
-    select f.flow_slug from pgflow.flows f where f.flow_slug = any (flow_slugs) order by random()
+    select f.flow_slug from pgflow.flows f
+     where f.flow_slug = any (flow_slugs) and f.paused_at is null
+     order by random()
   );
   v_flow text;
   v_asked text[];

@@ -1,5 +1,6 @@
 -- Starts the queued tasks of these messages for a worker of any kind; without a lease: their messages stay
--- hidden for the whole timeout. Locks: tasks by run, step and index; then messages by msg_id.
+-- hidden for the whole timeout. Of a paused flow nothing is started.
+-- Locks: tasks by run, step and index; then messages by msg_id.
 create or replace function pgflow.start_tasks(flow_slug text, msg_ids bigint[], worker_id uuid)
 returns setof pgflow.step_task_record
 language plpgsql
@@ -16,7 +17,8 @@ declare
 begin
   -- An unknown flow has no queue, and so no tasks.
   if coalesce(cardinality(msg_ids), 0) = 0
-     or to_regclass(format('pgmq.%I', pgflow._queue_table(start_tasks.flow_slug))) is null then
+     or to_regclass(format('pgmq.%I', pgflow._queue_table(start_tasks.flow_slug))) is null
+     or exists (select from pgflow.flows f where f.flow_slug = start_tasks.flow_slug and f.paused_at is not null) then
     return;
   end if;
   v_claimed := array(

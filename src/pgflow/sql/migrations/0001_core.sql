@@ -19,7 +19,9 @@ create table pgflow.flows (
     constraint opt_timeout_is_positive check (opt_timeout > 0),
   created_at timestamptz not null default now(),
   -- When a poll last looked for lapsed tasks behind hidden messages.
-  looked_at timestamptz
+  looked_at timestamptz,
+  -- Since when nothing of it is claimed (pause_flow); null: it is not paused.
+  paused_at timestamptz
 );
 
 create table pgflow.steps (
