@@ -28,6 +28,9 @@ _PATTERNS: tuple[Any, ...] = ({"ok": True}, {"ok": False}, [], [1], 0, False, No
 _INPUT_PATTERNS: tuple[Any, ...] = ({"go": True}, {"go": False}, {"n": [1]}, {})
 _INPUTS: tuple[Any, ...] = ({"go": True}, {"go": False, "n": [1, 2]}, {"go": True, "n": []}, {})
 
+#: With 6, some are left when a task is given up.
+_ATTEMPTS = st.sampled_from((2, 1, 0, 3, 6))
+
 
 @st.composite
 def shapes(draw: st.DrawFn) -> dict[str, Any]:
@@ -37,7 +40,7 @@ def shapes(draw: st.DrawFn) -> dict[str, Any]:
         steps.append(draw(_steps(f"s{index}", [s["slug"] for s in steps])))
     shape: dict[str, Any] = {"steps": steps}
     if draw(st.booleans()):
-        shape["options"] = {"maxAttempts": draw(st.integers(0, 3)), "baseDelay": 100, "timeout": 140}
+        shape["options"] = {"maxAttempts": draw(_ATTEMPTS), "baseDelay": 100, "timeout": 140}
     else:
         shape["options"] = {"baseDelay": 100, "timeout": 40}
     return shape
@@ -60,7 +63,7 @@ def _steps(draw: st.DrawFn, slug: str, earlier: list[str]) -> dict[str, Any]:
         "requiredInputPattern": draw(_patterns(dependencies)),
         "forbiddenInputPattern": draw(_patterns(dependencies)),
     }
-    options = {"maxAttempts": st.integers(0, 3), "baseDelay": st.just(0), "timeout": st.sampled_from((40, 140)),
+    options = {"maxAttempts": _ATTEMPTS, "baseDelay": st.just(0), "timeout": st.sampled_from((40, 140)),
                "startDelay": st.just(100)}  # fmt: skip
     given = {name: draw(values) for name, values in options.items() if draw(st.integers(0, 5)) == 0}
     if given:

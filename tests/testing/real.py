@@ -56,6 +56,7 @@ select json_build_object(
     select json_object_agg(t.run_id || ' ' || t.step_slug || ' ' || t.task_index, json_build_object(
              'status', t.status, 'attempts_count', t.attempts_count, 'requeued_count', t.requeued_count,
              'fence', t.fence, 'settled_fence', t.settled_fence, 'given_up', t.permanently_stalled_at is not null,
+             'leased', t.status = 'started' and coalesce(t.leased_until > clock_timestamp(), false),
              'output', t.output::text, 'error_message', t.error_message, 'has_message', m.msg_id is not null,
              'due', case when t.status = 'queued' and m.msg_id is not null
                          then greatest(0, extract(epoch from m.vt - clock_timestamp())) end))
@@ -127,7 +128,6 @@ class Real:
         prepare(connection)
         self.connection = connection
         self.slug = ""
-        self._flows = 0
         connection.execute(_REALTIME)
 
     def await_settled_server(self) -> None:
@@ -148,10 +148,6 @@ class Real:
             yield
 
     # -- flows and workers
-
-    def next_number(self) -> int:
-        self._flows += 1
-        return self._flows
 
     def create_flow(self, slug: str, shape: dict[str, Any]) -> None:
         self.slug = slug

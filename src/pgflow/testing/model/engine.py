@@ -203,11 +203,11 @@ class Engine(World):
         for key in held:
             run, step, task = self._row(_task_id(key))
             own = task.status == "started" and task.fence == key.fence and task.worker_id == worker_id
-            if not own or run.status != "started" or step.status != "started":
-                lost.append(key)
-            elif task.started_at is not None:
+            if own and task.started_at is not None:
                 latest = task.started_at + timedelta(seconds=step.spec.timeout + _SPARE)
                 task.leased_until = min(self.after(lease), latest)
+            if not own or run.status != "started" or step.status != "started":
+                lost.append(key)
         return lost
 
     def fail_stalled_tasks(self) -> int:

@@ -68,6 +68,7 @@ def _task(world: World, task: TaskRow) -> dict[str, Any]:
         "given_up": task.permanently_stalled_at is not None,
         "output": canonical(task.output),
         "error_message": task.error_message,
+        "leased": task.status == "started" and task.leased_until is not None and task.leased_until > world.now,
         "has_message": message is not None,
         "due": due,
     }
