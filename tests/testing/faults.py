@@ -123,8 +123,8 @@ FAULTS = [
     Fault("failed run keeps messages", "_fail_run", "ss.status in ('started', 'failed')", "ss.status = 'failed'",
           "tasks of other steps under a failed run"),
     Fault("empty map not completed", "_complete_taskless_steps", "ss.remaining_deps = 0 and ss.initial_tasks = 0",
-          "ss.remaining_deps = 0 and ss.initial_tasks = 0 and not exists (select from pgflow.deps u where u.flow_slug = "
-          "r.flow_slug and u.step_slug = k.step_slug)", "a map of an empty list"),
+          "ss.remaining_deps = 0 and ss.initial_tasks = 0 and not exists (select from pgflow.deps u where u.flow_slug "
+          "= r.flow_slug and u.step_slug = k.step_slug)", "a map of an empty list"),
     Fault("empty map without output", "_complete_taskless_steps",
           "output = case when s.step_type = 'map' then '[]'::jsonb end", "output = null", "its dependents' input"),
     Fault("chain of empty maps stops", "_advance", "v_ready := (pgflow._complete_taskless_steps(v_ready)).ready;",

@@ -73,7 +73,7 @@ class History:
         "start_tasks": 3, "complete_task": 3, "complete_task_with_sql_null": 1, "fail_task": 2,
         "requeue_stalled_tasks": 2,
         "poll": 3, "settle": 3, "settle_again": 1, "settle_all": 3, "work": 2, "extend": 1, "fail_stalled_tasks": 2,
-        "advance_time": 2, "neglect": 1, "forget": 1, "lapse": 2, "show_early": 1, "grant_grace": 1, "lose_worker": 1,
+        "advance_time": 2, "neglect": 1, "forget": 1, "lapse": 2, "show_early": 3, "grant_grace": 2, "lose_worker": 1,
         "deliver_again": 1,
     }  # fmt: skip
     #: What is chosen more often (0: not at all) in histories of one kind or another, so that each gets somewhere.
@@ -241,8 +241,14 @@ class History:
             self.started(set(self.tasks("queued")), worker_id)
             self.advance_by(2)
             self.requeue_stalled_tasks()
-        if self.can("fail_stalled_tasks") and self.pick((True, False), "failed"):
-            self.fail_stalled_tasks()
+        self.follow_giving_up()
+
+    def follow_giving_up(self) -> None:
+        """What was given up is failed, or answered late after all, or left."""
+        if self.can("fail_stalled_tasks"):
+            then = self.pick(("fail_stalled_tasks", "fail_task", "settle_all", "advance_time"), "then")
+            if self.can(then):
+                getattr(self, then)()
 
     # -- our way of working
 
@@ -350,8 +356,7 @@ class History:
         for _ in range(self.pick((1, 2, 5), "times")):
             self.polled(worker_id)
             self.advance_by(2)
-        if self.can("fail_stalled_tasks") and self.pick((True, False), "failed"):
-            self.fail_stalled_tasks()
+        self.follow_giving_up()
 
     def lapse(self) -> None:
         task = self.pick(self.leased(), "task")
