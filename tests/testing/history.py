@@ -221,7 +221,9 @@ class History:
         self.agree()
 
     def fail_task(self) -> None:
-        task = self.likely_task("started")
+        self.fail(self.likely_task("started"))
+
+    def fail(self, task: TaskId) -> None:
         self.did("fail_task", task)
         self.engine.fail_task(task, "it broke")
         self.real.fail_task(task, "it broke")
@@ -237,18 +239,22 @@ class History:
         """A foreign worker that starts everything and never answers; the fourth time, its tasks are given up."""
         self.did("forget")
         worker_id = self.worker()
-        for _ in range(self.pick((1, 2, 4), "times")):
+        for _ in range(self.pick((4, 1, 2), "times")):
             self.started(set(self.tasks("queued")), worker_id)
-            self.advance_by(2)
+            self.advance_by(self.pick((2, 2, 2, 1), "quanta"))
             self.requeue_stalled_tasks()
         self.follow_giving_up()
 
     def follow_giving_up(self) -> None:
         """What was given up is failed, or answered late after all, or left."""
-        if self.can("fail_stalled_tasks"):
-            then = self.pick(("fail_stalled_tasks", "fail_task", "settle_all", "advance_time"), "then")
-            if self.can(then):
-                getattr(self, then)()
+        given_up = [t for t in self.tasks("started") if self.row(t).permanently_stalled_at]
+        if not given_up:
+            return
+        match self.pick(("failed", "answered", "answered", "left"), "then"):
+            case "failed":
+                self.fail_stalled_tasks()
+            case "answered":
+                self.fail(self.pick(given_up, "task"))
 
     # -- our way of working
 
@@ -383,10 +389,15 @@ class History:
             self.polled(self.worker())
 
     def lose_worker(self) -> None:
+        """A worker takes what there is and is gone; what it held is found by another."""
         worker_id = self.workers.pop()
+        self.polled(worker_id)
         self.engine.lose_worker(worker_id)
         self.real.lose_worker(worker_id)
         self.did("lose_worker")
+        if self.leased():
+            self.lapse()
+            self.polled(self.worker())
 
     def deliver_again(self) -> None:
         task = self.likely_task("started")

@@ -152,11 +152,7 @@ class ForeignHistory(History):
         return shape | {"steps": [{k: step[k] for k in kept if k in step} for step in shape["steps"]]}
 
     def fail_task(self) -> None:
-        task = self.pick(self.tasks("started") * 5 + self.not_queued(), "task")
-        self.did("fail_task", task)
-        self.engine.fail_task(task, "it broke")
-        self.real.fail_task(task, "it broke")
-        self.agree()
+        self.fail(self.pick(self.tasks("started") * 5 + self.not_queued(), "task"))
 
     def work_once(self) -> None:
         """As pgflow's worker does: reads what is visible, starts it, and completes one task after the other."""
