@@ -6,11 +6,12 @@ import logging
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, Self
 from uuid import UUID
 
 from pgflow.flow import codec
+from pgflow.records import Task
 
 _NO_RUN = UUID(int=0)
 _LOGGER = logging.getLogger("pgflow.handler")
@@ -44,6 +45,27 @@ class Context:
     cancelled: threading.Event = field(default_factory=threading.Event)
     load_raw_input: Callable[[], Awaitable[bytes]] = _no_input
 
+    @classmethod
+    def of(cls, task: Task, worker_id: UUID, **more: Any) -> Self:
+        """The context of a claimed task, with a logger that knows which."""
+        details = {"flow": task.flow_slug, "run": task.run_id, "step": task.step_slug, "task": task.task_index}
+        logger = logging.LoggerAdapter(_LOGGER, details)
+        return cls(**context_fields(task, worker_id), logger=logger, **more)
+
     async def load_input(self, annotation: Any = Any) -> Any:
         """The run's input, loaded once per run and worker, and converted to `annotation` if one is given."""
         return codec.decode(await self.load_raw_input(), annotation)
+
+
+def context_fields(task: Task, worker_id: UUID) -> dict[str, Any]:
+    """What a Context says of its task, in any process."""
+    return {
+        "flow_slug": task.flow_slug,
+        "run_id": task.run_id,
+        "step_slug": task.step_slug,
+        "task_index": task.task_index,
+        "attempt": task.attempt,
+        "max_attempts": task.max_attempts,
+        "deadline": datetime.now(UTC) + timedelta(seconds=task.timeout),
+        "worker_id": worker_id,
+    }

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import dataclasses
-import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -112,20 +110,7 @@ class _Inline:
         async def load_input() -> bytes:
             return self._raw
 
-        details = {"flow": task.flow_slug, "run": task.run_id, "step": task.step_slug, "task": task.task_index}
-        return Context(
-            flow_slug=task.flow_slug,
-            run_id=task.run_id,
-            step_slug=task.step_slug,
-            task_index=task.task_index,
-            attempt=task.attempt,
-            max_attempts=task.max_attempts,
-            deadline=datetime.now(UTC) + timedelta(seconds=task.timeout),
-            worker_id=self._worker_id,
-            logger=logging.LoggerAdapter(logging.getLogger("pgflow.handler"), details),
-            resources=self._resources,
-            load_raw_input=load_input,
-        )
+        return Context.of(task, self._worker_id, resources=self._resources, load_raw_input=load_input)
 
 
 def _call(step: Step[Any, Any], arguments: dict[str, Any], loop: asyncio.Runner) -> Result:

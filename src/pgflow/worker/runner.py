@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from pgflow.errors import InvalidInputError, Permanent, RetryAfter
 from pgflow.executors import Executor, Job, LoopExecutor, NoFreeProcess, ProcessExecutor, Result, ThreadExecutor
 from pgflow.flow import Context, Flow, Step
+from pgflow.flow.context import context_fields
 from pgflow.records import Outcome, Task
 from pgflow.worker.held import Held, Holding
 from pgflow.worker.inputs import Inputs
@@ -98,7 +98,7 @@ class Runner:
         self, processes: ProcessExecutor, step: Step[Any, Any], holding: Holding, flow_input: bytes | None
     ) -> bytes:
         async with processes.child() as child:
-            fields = self._context_fields(holding.task)
+            fields = context_fields(holding.task, self._worker_id)
             job = Job(processes.name(step), holding.task.input, flow_input, fields)
             output: bytes = await self._value_of(child.submit(job), holding)
             return output
@@ -128,28 +128,13 @@ class Runner:
             self._held.linger(future)
 
     def _context(self, holding: Holding) -> Context:
-        task = holding.task
-        details = {"flow": task.flow_slug, "run": task.run_id, "step": task.step_slug, "task": task.task_index}
-        return Context(
-            **self._context_fields(task),
-            logger=logging.LoggerAdapter(logging.getLogger("pgflow.handler"), details),
+        return Context.of(
+            holding.task,
+            self._worker_id,
             resources=self._resources,
             cancelled=holding.cancelled,
-            load_raw_input=self._input_loader(task),
+            load_raw_input=self._input_loader(holding.task),
         )
-
-    def _context_fields(self, task: Task) -> dict[str, Any]:
-        """What a handler's context says of its task, in any process."""
-        return {
-            "flow_slug": task.flow_slug,
-            "run_id": task.run_id,
-            "step_slug": task.step_slug,
-            "task_index": task.task_index,
-            "attempt": task.attempt,
-            "max_attempts": task.max_attempts,
-            "deadline": datetime.now(UTC) + timedelta(seconds=task.timeout),
-            "worker_id": self._worker_id,
-        }
 
     def _input_loader(self, task: Task) -> Callable[[], Any]:
         async def load() -> bytes:
