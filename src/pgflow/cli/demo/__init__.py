@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import sys
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 from uuid import UUID
@@ -53,11 +55,9 @@ def demo(
     path = output.absolute()
     if not resume:
         _check_writable(path)
-    try:
-        asyncio.run(_demo(context.obj["dsn"], resume, path))
-    except KeyboardInterrupt:
+    if not asyncio.run(_demo(context.obj["dsn"], resume, path)):
         sys.stderr.write(f"stopped; what was measured is kept: `{terminal.command()} demo --resume` goes on\n")
-        raise
+        raise KeyboardInterrupt
 
 
 def _check_writable(path: Path) -> None:
@@ -73,16 +73,21 @@ def _check_writable(path: Path) -> None:
         raise OutputNotWritable(f"cannot write the report to {path} ({reason}): name another file with --output")
 
 
-async def _demo(dsn: str | None, resume: bool, path: Path) -> None:
+async def _demo(dsn: str | None, resume: bool, path: Path) -> bool:
+    """Whether it came to its end before Ctrl-C."""
     out = terminal.console()
+    interrupted = _on_interrupt()
     async with Worker([survey], dsn=dsn, grace=_GRACE) as worker, AsyncClient(worker.dsn) as client:
         run_id = await _unfinished(client) if resume else await _start(client, path, out)
-        run = await _watch(client, run_id, out)
+        run = await _watch(client, run_id, out, interrupted)
+    if not run.ended:
+        return False
     report = output_of(run)["report"]
     _print_top(report["top"], out)
     out.print(f"\nThe report, with a picture:  {report['path']}")
     where = f" --dsn {mask_password(dsn)}" if dsn else ""
     out.print(f"The run, still in PostgreSQL: {terminal.command()}{where} show {run_id}")
+    return True
 
 
 async def _start(client: AsyncClient, path: Path, out: Console) -> UUID:
@@ -98,14 +103,33 @@ async def _unfinished(client: AsyncClient) -> UUID:
     return runs[0].run_id
 
 
-async def _watch(client: AsyncClient, run_id: UUID, out: Console) -> Run:
+def _on_interrupt() -> asyncio.Event:
+    """Set by Ctrl-C; a second one exits at once.
+
+    An event to look at, since a cancelled task may swallow its cancellation (asyncio.wait_for did, before 3.12).
+    """
+    interrupted = asyncio.Event()
+
+    def on_signal() -> None:
+        if interrupted.is_set():
+            os._exit(130)
+        interrupted.set()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, on_signal)
+    return interrupted
+
+
+async def _watch(client: AsyncClient, run_id: UUID, out: Console, interrupted: asyncio.Event) -> Run:
+    """The run at its end, or as it stands when somebody pressed Ctrl-C."""
     with StepBars(out) as bars:
         while True:
             run = await client.get_run(run_id)
             bars.update(run)
-            if run.ended:
+            if run.ended or interrupted.is_set():
                 return run
-            await asyncio.sleep(_LOOK)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK):
+                    await interrupted.wait()
 
 
 def _print_top(functions: list[dict[str, object]], out: Console) -> None:
