@@ -143,3 +143,44 @@ def test_a_doubtful_run_makes_its_tasks_due_and_no_others(held: Held):
     assert held.due(1000) == [one]
     assert held.doubt(UUID(int=9)) is False
     assert two.leased_at > 0
+
+
+def test_the_line_is_worked_off_in_order_and_never_beyond_the_slots(held: Held):
+    holdings = [held.add(task(n)) for n in range(5)]
+    for holding in holdings:
+        held.line_up(holding)
+    started = []
+    while (holding := held.next_in_line()) is not None:
+        held.working += 1
+        started.append(holding)
+    assert started == holdings[:3]
+    assert held.has_line
+    held.working -= 1
+    assert held.next_in_line() is holdings[3]
+
+
+def test_one_that_is_lost_while_it_waits_is_dropped(held: Held):
+    first, second = held.add(task(1)), held.add(task(2))
+    held.line_up(first)
+    held.line_up(second)
+    held.lose([first.key])
+    assert held.next_in_line() is second
+    assert list(held) == [second]
+
+
+def test_those_who_waited_too_long_step_back(held: Held):
+    old, new = held.add(task(1)), held.add(task(2))
+    old.taken_at -= 10
+    held.line_up(old)
+    held.line_up(new)
+    assert held.step_back(longer_than=5) == [old]
+    assert held.step_back() == [new]
+    assert not held.has_line
+
+
+def test_it_may_hold_more_when_handlers_are_quick(held: Held):
+    for _ in range(40):
+        held.ahead.ended()
+    assert (held.capacity, held.free) == (43, 43)
+    held.add(task())
+    assert held.free == 42

@@ -32,29 +32,6 @@ async def test_no_more_handlers_run_at_once_than_concurrency_allows(dsn: str, co
     assert max(most) == concurrency
 
 
-async def test_results_that_are_not_stored_yet_take_up_room(dsn: str, conn: psycopg.Connection) -> None:
-    flow = Flow("unflushed")
-    calls: list[int] = []
-
-    @flow.map
-    async def handler(n: int) -> int:
-        calls.append(n)
-        return n
-
-    async with Worker([flow], dsn=dsn, concurrency=2, poll_interval=0.05) as worker, AsyncClient(dsn) as client:
-        with psycopg.connect(dsn) as blocker:
-            run = await client.start(flow, list(range(6)))
-            await aeventually(lambda: len(calls) >= 2)
-            # the first results may have been settled before the lock was there
-            blocker.execute("select from pgflow.runs for update")
-            done = len(calls)
-            await asyncio.sleep(0.5)  # that nothing happens cannot be waited for
-            assert len(calls) <= done + 2
-            assert value(conn, "select count(*) from pgflow.step_tasks where status = 'started'") <= 2
-        assert (await client.wait(run, timeout=30)).output == {"handler": list(range(6))}
-        assert worker.settings.concurrency == 2
-
-
 async def test_two_workers_share_a_run_and_no_task_is_done_twice(dsn: str, conn: psycopg.Connection) -> None:
     flow = Flow("shared")
     calls: list[int] = []

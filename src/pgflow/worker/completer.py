@@ -21,16 +21,20 @@ _MOST_BYTES = 8 * 1024 * 1024
 #: Batches that may be on their way at once: the second waits for the first where both are of one run, but its tasks
 #: were worked on meanwhile.
 _FLIGHTS = 2
-#: Seconds that the first outcome of a batch waits for company, while other handlers run.
+#: Batches smaller than this would cost the database more than settling a part, while the rest is worked on, gains.
+_LEAST_OUTCOMES = 100
+#: Seconds that the first outcome of a batch waits for company, while other handlers run; and where another batch is on
+#: its way, so that the database has work.
 _DELAY = 0.005
+_DELAY_BEHIND = 0.025
 
 
 class Completer(Service):
     """Never loses an outcome: what the database does not take now is kept and sent again.
 
     `settle` sends a batch and returns its verdicts, `is_busy` says whether more outcomes may come soon, `on_settled`
-    is told of every task that is done with, `on_gone` of those whose run or step had ended meanwhile. With `most` at
-    half of what the worker holds, one half is settled while the other is worked on.
+    is told of every task that is done with, `on_gone` of those whose run or step had ended meanwhile. Of what the
+    worker may hold (`capacity`) one half is settled while the other is worked on.
     """
 
     activity = "settling results"
@@ -41,15 +45,14 @@ class Completer(Service):
         is_busy: Callable[[], bool],
         on_settled: Callable[[TaskKey], None],
         on_gone: Callable[[TaskKey], None],
-        *,
-        most: int = _MOST_OUTCOMES,
+        capacity: Callable[[], int] = lambda: 2 * _MOST_OUTCOMES,
     ) -> None:
         super().__init__()
         self._settle = settle
         self._is_busy = is_busy
         self._on_settled = on_settled
         self._on_gone = on_gone
-        self._most = min(most, _MOST_OUTCOMES)
+        self._capacity = capacity
         self._pending: deque[Outcome] = deque()
         self._retrying = Backoff(self.activity)
         self._due = asyncio.Event()
@@ -57,6 +60,10 @@ class Completer(Service):
         self._free = asyncio.Semaphore(_FLIGHTS)
         self._empty = asyncio.Event()
         self._empty.set()
+
+    @property
+    def _most(self) -> int:
+        return min(max(self._capacity() // 2, _LEAST_OUTCOMES), _MOST_OUTCOMES)
 
     def add(self, outcome: Outcome) -> None:
         self._pending.append(outcome)
@@ -80,7 +87,7 @@ class Completer(Service):
             return None
         if not self._due.is_set():
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_DELAY):
+                async with asyncio.timeout(_DELAY_BEHIND if self._flights else _DELAY):
                     await self._due.wait()
         await self._free.acquire()
         flight = asyncio.create_task(self._settle_all(self._next_batch()), name="pgflow settling")
@@ -96,8 +103,8 @@ class Completer(Service):
 
     def _next_batch(self) -> list[Outcome]:
         batch: list[Outcome] = []
-        size = 0
-        while self._pending and len(batch) < self._most:
+        size, most = 0, self._most
+        while self._pending and len(batch) < most:
             size += len(self._pending[0].output or b"")
             if batch and size > _MOST_BYTES:
                 break

@@ -80,6 +80,7 @@ class Fetcher(Service):
 
     def _fetched(self, flows: Sequence[str], polled: Polled, asked: int) -> None:
         """Hands tasks on, and sees to it that more are looked for in time."""
+        self._held.ahead.fetched(len(polled.tasks), sum(len(task.input) for task in polled.tasks))
         for task in polled.tasks:
             self._take(task)
         self._more = len(polled.tasks) >= asked

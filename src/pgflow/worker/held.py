@@ -6,12 +6,14 @@ import asyncio
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from pgflow.records import Outcome, Task, TaskKey
+from pgflow.worker.ahead import Ahead
 
 
 @dataclass(slots=True)
@@ -20,11 +22,15 @@ class Holding:
 
     task: Task
     key: TaskKey
-    leased_at: float = field(default_factory=time.monotonic)
+    taken_at: float = field(default_factory=time.monotonic)
+    leased_at: float = field(init=False)
     job: asyncio.Task[Outcome] | None = None
     lost: bool = False
     _is_cancelled: bool = False
     _cancelled: threading.Event | None = None
+
+    def __post_init__(self) -> None:
+        self.leased_at = self.taken_at
 
     @property
     def cancelled(self) -> threading.Event:
@@ -45,6 +51,7 @@ class Holding:
 class Held:
     """All holdings; how many more tasks may be fetched follows from them. `on_change` is called when one is free.
 
+    At most `concurrency` are worked on at once; those that were fetched ahead wait in line.
     A handler that overran its timeout and cannot be stopped (a thread) lingers: its task is settled, but it goes on
     taking up room until it ends. `on_worn` is called when half of the room is lost that way.
     """
@@ -56,12 +63,19 @@ class Held:
         self._on_change = on_change
         self._on_worn = on_worn
         self._holdings: dict[TaskKey, Holding] = {}
+        self._line: deque[Holding] = deque()
         self._lingering = 0
+        self.ahead = Ahead()
         self.working = 0
 
     @property
+    def capacity(self) -> int:
+        """How many it may hold, be they worked on, in line, or waiting to be settled."""
+        return self._concurrency + self.ahead.size
+
+    @property
     def free(self) -> int:
-        return self._concurrency - len(self._holdings) - self._lingering
+        return self.capacity - len(self._holdings) - self._lingering
 
     def __len__(self) -> int:
         return len(self._holdings)
@@ -73,6 +87,31 @@ class Held:
         key = task.key
         holding = self._holdings[key] = Holding(task, key)
         return holding
+
+    def line_up(self, holding: Holding) -> None:
+        """It is to be worked on when its turn comes."""
+        self._line.append(holding)
+
+    def next_in_line(self) -> Holding | None:
+        """The next to be worked on, if a handler may start; those lost meanwhile are dropped."""
+        while self._line and self.working + self._lingering < self._concurrency:
+            holding = self._line.popleft()
+            if not holding.lost:
+                return holding
+            self.drop(holding.key)
+        return None
+
+    def step_back(self, longer_than: float = 0.0) -> list[Holding]:
+        """Takes those out of the line that have waited for longer than so many seconds, or all."""
+        limit = time.monotonic() - longer_than
+        back = []
+        while self._line and self._line[0].taken_at <= limit:
+            back.append(self._line.popleft())
+        return back
+
+    @property
+    def has_line(self) -> bool:
+        return bool(self._line)
 
     def drop(self, key: TaskKey) -> None:
         self._holdings.pop(key, None)

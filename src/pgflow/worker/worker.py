@@ -29,13 +29,12 @@ from pgflow.worker.held import Held, Holding
 from pgflow.worker.inputs import Inputs
 from pgflow.worker.listener import Listener
 from pgflow.worker.maintenance import Maintenance
+from pgflow.worker.patience import Patience
 from pgflow.worker.runner import Runner
 from pgflow.worker.supervisor import WORN_OUT, follow_parent
 
 logger = logging.getLogger("pgflow.worker")
 
-#: Smaller batches of results would cost the database more than settling one half, while the other is worked on, gains.
-_LEAST_BATCH = 100
 #: Seconds that the last results get to reach the database once all handlers have ended.
 _FLUSH_SECONDS = 2.0
 
@@ -174,28 +173,35 @@ class Worker:
 
     def _build(self) -> None:
         settings, database = self.settings, self._database
-        self._held = Held(settings.concurrency, lambda: self._fetcher.room(), self._wear_out)
+        self._held = Held(settings.concurrency, self._on_room, self._wear_out)
         self._runner = Runner(self._flows, Inputs(database), self._held, self.worker_id, {}, self._processes)
         self._completer = Completer(
             self._settle,
             lambda: self._held.working > 0,
             self._held.drop,
             self._on_gone,
-            most=max(settings.concurrency // 2, _LEAST_BATCH),
+            lambda: self._held.capacity,
         )
         self._fetcher = Fetcher(self._poll, list(self._flows), self._held, self._take, settings.poll_interval)
         self._listener = Listener(database, self._flows, self._fetcher.hear)
         self._heartbeat = Heartbeat(database.dsn, self.worker_id, settings.lease, self._held, self._held.lose)
         self._maintenance = Maintenance(database)
+        self._patience = Patience(self._held, self._hand_back)
 
     def _start(self) -> None:
-        for part in (self._heartbeat, self._completer, self._listener, self._maintenance, self._fetcher):
+        for part in (
+            self._heartbeat, self._completer, self._listener, self._maintenance, self._patience, self._fetcher
+        ):  # fmt: skip
             part.start()
 
     async def _shut_down(self) -> None:
         """Fetches nothing more, waits for handlers, hands back what is left, flushes, says good-bye."""
         self.stop()
-        await asyncio.gather(self._fetcher.stop(), self._listener.stop(), self._maintenance.stop())
+        await asyncio.gather(
+            self._fetcher.stop(), self._listener.stop(), self._maintenance.stop(), self._patience.stop()
+        )
+        for holding in self._held.step_back():
+            self._hand_back(holding)
         jobs = {h.job for h in self._held if h.job is not None and not h.job.done()}
         if jobs:
             _, late = await asyncio.wait(jobs, timeout=self.settings.grace)
@@ -224,19 +230,37 @@ class Worker:
     def _take(self, task: Task) -> None:
         holding = self._held.add(task)
         if self._is_stopping:
-            self._completer.add(Outcome.released(holding.key))  # it came along with the last results
+            self._hand_back(holding)  # it came along with the last results
             return
-        self._held.working += 1
-        holding.job = asyncio.create_task(self._runner.run(holding), name=f"pgflow {task}")
-        holding.job.add_done_callback(partial(self._worked, holding))
+        self._held.line_up(holding)
+        self._start_next()
+        if self._held.has_line:
+            self._patience.wake()
+
+    def _start_next(self) -> None:
+        """Starts as many handlers as may run."""
+        while (holding := self._held.next_in_line()) is not None:
+            self._held.working += 1
+            holding.job = asyncio.create_task(self._runner.run(holding), name=f"pgflow {holding.task}")
+            holding.job.add_done_callback(partial(self._worked, holding))
 
     def _worked(self, holding: Holding, job: asyncio.Task[Outcome]) -> None:
         """Called however the job ended, also when it was cancelled before it began."""
         self._held.working -= 1
+        self._held.ahead.ended()
+        self._start_next()  # first, or the completer would believe that nothing else is running
         if holding.lost:
             self._held.drop(holding.key)
         else:
             self._completer.add(Outcome.released(holding.key) if job.cancelled() else job.result())
+
+    def _hand_back(self, holding: Holding) -> None:
+        self._completer.add(Outcome.released(holding.key))
+
+    def _on_room(self) -> None:
+        """A task is done with, or a thread that could not be stopped has ended."""
+        self._start_next()
+        self._fetcher.room()
 
     def _on_gone(self, key: TaskKey) -> None:
         """Its run may have been cancelled: the heartbeat asks at once about whatever else of it is held."""

@@ -14,7 +14,7 @@ as $$
 begin
   return query
     with free as materialized (
-      select t.run_id, t.step_slug, t.task_index, g.step_type, g.is_root, g.max_attempts, g.timeout, g.base_delay
+      select t.ctid, g.step_type, g.is_root, g.max_attempts, g.timeout, g.base_delay
         from (
           select k.run_id, k.step_slug, k.tasks, s.step_type, s.deps_count = 0 as is_root,
                  o.max_attempts, o.timeout, o.base_delay
@@ -42,7 +42,7 @@ begin
         ) g
        cross join lateral unnest(g.tasks) as k
        cross join lateral (
-         select x.run_id, x.step_slug, x.task_index
+         select x.ctid
            from pgflow.step_tasks x
           where x.run_id = k.run_id and x.step_slug = k.step_slug and x.task_index = k.task_index
             and x.status = 'queued' and x.message_id = k.msg_id
@@ -58,7 +58,7 @@ begin
              fence = t.fence + 1,
              leased_until = p_leased_until
         from free f
-       where t.run_id = f.run_id and t.step_slug = f.step_slug and t.task_index = f.task_index
+       where t.ctid = f.ctid
       returning t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id, t.input, t.fence, t.attempts_count,
                 f.step_type, f.is_root, f.max_attempts, f.timeout, f.base_delay
     )

@@ -13,7 +13,7 @@ begin
     select o.n, o.run_id, o.step_slug, o.task_index, t.flow_slug, t.message_id,
            case when v.verdict is not null then null
                 when o.status = 'released' then 'release'
-                when o.status = 'completed' then case when c.starved_map is null then 'complete' else 'violate' end
+                when o.status = 'completed' then 'violate'
                 when not coalesce(o.permanent, false) and t.attempts_count < g.max_attempts then 'retry'
                 else 'exhaust' end,
            v.verdict, o.error,
@@ -22,7 +22,8 @@ begin
                   coalesce(o.retry_in, pgflow.calculate_retry_delay(g.base_delay, t.attempts_count)) end,
            c.starved_map
       from (
-        select k.run_id, k.step_slug, k.outcomes, w.open, w.feeds_map, opt.max_attempts, opt.base_delay
+        select k.run_id, k.step_slug, k.outcomes, w.flow_slug is not null as open, w.feeds_map,
+               opt.max_attempts, opt.base_delay
           from (
             select x.run_id, x.step_slug, array_agg(x order by x.task_index, x.n) as outcomes
               from unnest(p_outcomes) as x
@@ -30,22 +31,8 @@ begin
              order by x.run_id, x.step_slug
           ) k
           left join lateral (
-            select r.flow_slug, r.status = 'started' and ss.status = 'started' as open,
-                   -- asked of single steps only: a map's own output always is an array
-                   s.step_type = 'single' and exists (
-                     select from pgflow.deps d
-                       join pgflow.steps child on child.flow_slug = d.flow_slug and child.step_slug = d.step_slug
-                      where d.flow_slug = r.flow_slug and d.dep_slug = k.step_slug and child.step_type = 'map'
-                   ) as feeds_map
-              from (select x.flow_slug, x.status from pgflow.runs x where x.run_id = k.run_id offset 0) r
-             cross join lateral (
-               select x.status
-                 from pgflow.step_states x where x.run_id = k.run_id and x.step_slug = k.step_slug offset 0
-             ) ss
-             cross join lateral (
-               select x.step_type
-                 from pgflow.steps x where x.flow_slug = r.flow_slug and x.step_slug = k.step_slug offset 0
-             ) s
+            select x.flow_slug, x.feeds_map
+              from pgflow._open_steps x where x.run_id = k.run_id and x.step_slug = k.step_slug offset 0
           ) w on true
           left join lateral (
             select x.max_attempts, x.base_delay
@@ -60,17 +47,18 @@ begin
            for no key update
       ) t on true
      cross join lateral (
+       select case when g.feeds_map and o.status = 'completed'
+                   then pgflow._starved_map(o.run_id, o.step_slug, p_given -> (o.n - 1) -> 'output')
+              end as starved_map
+     ) c
+     cross join lateral (
        select case when o.nth > 1 or o.fence = t.settled_fence then 'duplicate'
                    when t.fence is null then 'gone'
                    when o.fence is distinct from t.fence then 'stale'
                    when not g.open then 'gone'
-                   when t.status not in ('queued', 'started') then 'stale' end as verdict
-     ) v
-     cross join lateral (
-       select case when g.feeds_map and v.verdict is null and o.status = 'completed'
-                    and jsonb_typeof(p_given -> (o.n - 1) -> 'output') is distinct from 'array'
-                   then pgflow._starved_map(o.run_id, o.step_slug, p_given -> (o.n - 1) -> 'output')
-              end as starved_map
-     ) c;
+                   when t.status not in ('queued', 'started') then 'stale'
+                   -- what can be stored, was: somebody has just claimed the task
+                   when o.status = 'completed' and c.starved_map is null then 'stale' end as verdict
+     ) v;
 end
 $$;

@@ -12,8 +12,8 @@ begin
     $q$
       with m as (
         update pgmq.%1$I q set vt = $3
-         where q.msg_id = any (array(
-           select v.msg_id from pgmq.%1$I v where v.vt <= $1 order by v.vt limit $2 for update skip locked
+         where q.ctid = any (array(
+           select v.ctid from pgmq.%1$I v where v.vt <= $1 order by v.vt limit $2 for update skip locked
          ))
         returning q.msg_id, q.message
       )

@@ -17,51 +17,66 @@ set plan_cache_mode to force_generic_plan
 as $$
 #variable_conflict use_column
 declare
-  v_outcomes pgflow.outcome[];
-  v_judged pgflow.judged_outcome[];
-  v_actions text[];
-  v_verdicts text[];
+  v_steps pgflow.step_key[];
+  v_is_wrong boolean;
+  v_all_completed boolean;
+  v_judged pgflow.judged_outcome[] := '{}';
+  v_stored pgflow.stored_results[];
+  v_places int[];
+  v_verdicts text[] := array_fill('applied'::text, array[jsonb_array_length(outcomes)]);
   v_ending uuid[];
   v_last pgflow.judged_outcome;
 begin
-  v_outcomes := array(
-    select (x.n, row_number() over (partition by x.run_id, x.step_slug, x.task_index, x.fence order by x.n),
-            x.run_id, x.step_slug, x.task_index, x.fence, x.status, x.error, x.permanent, x.retry_in)::pgflow.outcome
-      from rows from (
-             jsonb_to_recordset(outcomes) as (
-               run_id uuid, step_slug text, task_index int, fence bigint, status text, error text,
-               permanent boolean, retry_in double precision)
-           ) with ordinality as x(run_id, step_slug, task_index, fence, status, error, permanent, retry_in, n)
-  );
-  if exists (
-    select from unnest(v_outcomes) as o
-     where o.status is null or o.status not in ('completed', 'failed', 'released')
-  ) then
+  select array_agg((k.run_id, k.step_slug)::pgflow.step_key order by k.run_id, k.step_slug),
+         bool_or(k.is_wrong), bool_and(k.all_completed)
+    into v_steps, v_is_wrong, v_all_completed
+    from (
+      select x.run_id, x.step_slug, bool_and(x.status = 'completed') as all_completed,
+             bool_or((x.status in ('completed', 'failed', 'released')) is not true) as is_wrong
+        from jsonb_to_recordset(outcomes) as x(run_id uuid, step_slug text, status text)
+       group by x.run_id, x.step_slug
+    ) k;
+  if v_is_wrong then
     raise exception 'every outcome needs a status: completed, failed or released';
   end if;
   perform from pgflow.runs r
-    where r.run_id = any (array(select distinct o.run_id from unnest(v_outcomes) as o))
+    where r.run_id = any (array(select distinct k.run_id from unnest(v_steps) as k))
     order by r.run_id for no key update;
   -- one look-up by primary key after the other, in this order, whatever the planner knows of the table
-  perform from (
-      select distinct o.run_id, o.step_slug from unnest(v_outcomes) as o order by o.run_id, o.step_slug
-    ) k
+  perform from unnest(v_steps) as k
     cross join lateral (
       select from pgflow.step_states ss
        where ss.run_id = k.run_id and ss.step_slug = k.step_slug for no key update
     ) locked;
 
-  v_judged := array(select j from pgflow._judge_outcomes(v_outcomes, outcomes) j);
-  v_verdicts := array(select coalesce(j.verdict, 'applied') from unnest(v_judged) as j order by j.n);
-  v_actions := array(select distinct j.action from unnest(v_judged) as j);
+  if not v_all_completed then
+    v_judged := array(
+      select j from pgflow._judge_outcomes(
+        array(select o from pgflow._read_outcomes(outcomes) o where o.status <> 'completed'), outcomes) j
+    );
+    if exists (select from unnest(v_judged) as j where j.action in ('release', 'retry')) then
+      perform pgflow._put_back(array(select j from unnest(v_judged) as j where j.action in ('release', 'retry')));
+    end if;
+  end if;
+  v_stored := array(select s from pgflow._store_results(settle_tasks.worker_id, outcomes) s);
+  v_places := array(select p from unnest(v_stored) as s cross join lateral unnest(s.places) as p);
+  if cardinality(v_places) + cardinality(v_judged) < cardinality(v_verdicts) then
+    v_judged := v_judged || array(
+      select j from pgflow._judge_outcomes(
+        array(
+          select o from pgflow._read_outcomes(outcomes) o
+            join (select n from generate_subscripts(v_verdicts, 1) as n except select unnest(v_places)) w on w.n = o.n
+           where o.status = 'completed'
+        ), outcomes) j
+    );
+  end if;
+  perform pgflow._archive_messages(s.flow_slug, s.msg_ids) from unnest(v_stored) as s;
+  perform pgflow._count_down_tasks(array(select k from unnest(v_stored) as s cross join lateral unnest(s.keys) as k))
+    where cardinality(v_places) > 0;
 
-  if v_actions && array['release', 'retry'] then
-    perform pgflow._put_back(array(select j from unnest(v_judged) as j where j.action in ('release', 'retry')));
-  end if;
-  if v_actions && array['complete'] then
-    perform pgflow._complete_tasks(
-      settle_tasks.worker_id, array(select j from unnest(v_judged) as j where j.action = 'complete'), outcomes);
-  end if;
+  for v_last in select j.* from unnest(v_judged) as j where j.verdict is not null loop
+    v_verdicts[v_last.n] := v_last.verdict;
+  end loop;
   v_ending := array(
     select distinct j.run_id from unnest(v_judged) as j where j.action in ('violate', 'exhaust')
   );

@@ -1,0 +1,69 @@
+"""Ahead: how much a worker fetches beyond what its handlers work on."""
+
+from __future__ import annotations
+
+import pytest
+
+from pgflow.worker import ahead as module
+from pgflow.worker.ahead import Ahead
+
+
+class Clock:
+    now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
+def work(ahead: Ahead, handlers: int) -> None:
+    for _ in range(handlers):
+        ahead.ended()
+
+
+def test_nothing_is_fetched_ahead_before_handlers_have_shown_how_quick_they_are(clock: Clock):
+    assert Ahead().size == 0
+
+
+def test_as_many_as_ended_in_the_best_of_the_last_moments(clock: Clock):
+    ahead = Ahead()
+    work(ahead, 30)
+    assert ahead.size == 30
+    clock.now += 0.06
+    work(ahead, 5)
+    assert ahead.size == 30
+
+
+def test_it_forgets(clock: Clock):
+    ahead = Ahead()
+    work(ahead, 100)
+    clock.now += 0.5
+    assert 0 < ahead.size < 50
+    clock.now += 5
+    assert ahead.size == 0
+
+
+def test_slow_handlers_get_nothing_ahead(clock: Clock):
+    ahead = Ahead()
+    for _ in range(10):
+        work(ahead, 1)
+        clock.now += 1
+    assert ahead.size == 0
+
+
+def test_there_is_a_limit_in_tasks_and_one_in_bytes(clock: Clock):
+    ahead = Ahead()
+    work(ahead, 100_000)
+    assert ahead.size == 1000
+    for _ in range(20):
+        ahead.fetched(10, 10 * 1024 * 1024)
+    assert ahead.size <= 17
+    for _ in range(20):
+        ahead.fetched(10, 0)
+    assert ahead.size == 1000
