@@ -57,3 +57,16 @@ def test_the_second_of_two_is_a_duplicate_also_where_the_first_came_late(conn: p
         assert real.start_tasks([(RUN, "a", 0)], WORKER)
     outcome = Outcome.completed(claimed["a"].key, b"1")
     assert real.settle(WORKER, [outcome, outcome]) == [late, "duplicate"]
+
+
+@pytest.mark.parametrize("now", [Outcome.failed, Outcome.completed])
+def test_two_claims_of_one_task_in_one_call_are_judged_before_either_changes_it(
+    conn: psycopg.Connection, now: Any
+) -> None:
+    """engine.md 2: `duplicate` if the fence is the one settled last, as it was before the call."""
+    real = started(conn, step("a", options={"baseDelay": 0}))
+    (first,) = real.poll(WORKER, 10)
+    real.settle(WORKER, [Outcome.failed(first.key, "no")])
+    (second,) = real.poll(WORKER, 10)
+    current = now(second.key, "no" if now == Outcome.failed else b"1")
+    assert real.settle(WORKER, [current, Outcome.completed(first.key, b"1")]) == ["applied", "duplicate"]

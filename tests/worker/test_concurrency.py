@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from pgflow import AsyncClient, Context, Flow, Worker
-from tests.support import aeventually, rows, value
+from tests.support import rows
 from tests.worker.support import one_task_flow, work
 
 

@@ -13,6 +13,7 @@ from pgflow.executors import Executor, Job, LoopExecutor, NoFreeProcess, Process
 from pgflow.flow import Context, Flow, Step
 from pgflow.flow.context import context_fields
 from pgflow.records import Outcome, Task
+from pgflow.worker.deadlines import Deadlines
 from pgflow.worker.held import Held, Holding
 from pgflow.worker.inputs import Inputs
 
@@ -51,6 +52,7 @@ class Runner:
         self._resources = resources
         self._loop: Executor = LoopExecutor()
         self._threads: Executor = ThreadExecutor()
+        self._deadlines = Deadlines()
         self._processes = processes
 
     async def close(self) -> None:
@@ -60,6 +62,7 @@ class Runner:
         self._inputs.close()
         self._loop.close()
         self._threads.close()
+        self._deadlines.close()
 
     async def run(self, holding: Holding) -> Outcome:
         """Never raises but CancelledError: then the handler was cancelled, and nobody waits for its outcome."""
@@ -106,11 +109,11 @@ class Runner:
     async def _value_of(self, future: asyncio.Future[Result], holding: Holding) -> Any:
         """What a handler returns, in time; raises what it raised."""
         try:
-            done, _ = await asyncio.wait({future}, timeout=holding.task.timeout)
+            in_time = await self._deadlines.wait(future, holding.task.timeout)
         except asyncio.CancelledError:
             await self._abandon(future, holding)
             raise
-        if not done:
+        if not in_time:
             await self._abandon(future, holding)
             raise HandlerTimeout(f"the handler did not end within its timeout of {holding.task.timeout} s")
         result = future.result()

@@ -241,7 +241,7 @@ class Worker:
         """Starts as many handlers as may run."""
         while (holding := self._held.next_in_line()) is not None:
             self._held.working += 1
-            holding.job = asyncio.create_task(self._runner.run(holding), name=f"pgflow {holding.task}")
+            holding.job = asyncio.create_task(self._runner.run(holding))
             holding.job.add_done_callback(partial(self._worked, holding))
 
     def _worked(self, holding: Holding, job: asyncio.Task[Outcome]) -> None:

@@ -13,7 +13,7 @@ begin
     select o.n, o.run_id, o.step_slug, o.task_index, t.flow_slug, t.message_id,
            case when v.verdict is not null then null
                 when o.status = 'released' then 'release'
-                when o.status = 'completed' then 'violate'
+                when o.status = 'completed' then case when c.starved_map is null then 'complete' else 'violate' end
                 when not coalesce(o.permanent, false) and t.attempts_count < g.max_attempts then 'retry'
                 else 'exhaust' end,
            v.verdict, o.error,
@@ -56,9 +56,7 @@ begin
                    when t.fence is null then 'gone'
                    when o.fence is distinct from t.fence then 'stale'
                    when not g.open then 'gone'
-                   when t.status not in ('queued', 'started') then 'stale'
-                   -- what can be stored, was: somebody has just claimed the task
-                   when o.status = 'completed' and c.starved_map is null then 'stale' end as verdict
+                   when t.status not in ('queued', 'started') then 'stale' end as verdict
      ) v;
 end
 $$;

@@ -20,6 +20,7 @@ declare
   v_steps pgflow.step_key[];
   v_is_wrong boolean;
   v_all_completed boolean;
+  v_is_repeated boolean;
   v_judged pgflow.judged_outcome[] := '{}';
   v_stored pgflow.stored_results[];
   v_places int[];
@@ -28,12 +29,13 @@ declare
   v_last pgflow.judged_outcome;
 begin
   select array_agg((k.run_id, k.step_slug)::pgflow.step_key order by k.run_id, k.step_slug),
-         bool_or(k.is_wrong), bool_and(k.all_completed)
-    into v_steps, v_is_wrong, v_all_completed
+         bool_or(k.is_wrong), bool_and(k.all_completed), bool_or(k.is_repeated)
+    into v_steps, v_is_wrong, v_all_completed, v_is_repeated
     from (
       select x.run_id, x.step_slug, bool_and(x.status = 'completed') as all_completed,
-             bool_or((x.status in ('completed', 'failed', 'released')) is not true) as is_wrong
-        from jsonb_to_recordset(outcomes) as x(run_id uuid, step_slug text, status text)
+             bool_or((x.status in ('completed', 'failed', 'released')) is not true) as is_wrong,
+             count(*) > count(distinct x.task_index) as is_repeated
+        from jsonb_to_recordset(outcomes) as x(run_id uuid, step_slug text, task_index int, status text)
        group by x.run_id, x.step_slug
     ) k;
   if v_is_wrong then
@@ -49,18 +51,19 @@ begin
        where ss.run_id = k.run_id and ss.step_slug = k.step_slug for no key update
     ) locked;
 
-  if not v_all_completed then
+  -- Mostly all are results that can be stored: so they are stored, and only what could not be is judged. Two claims
+  -- of one task are judged before either changes it.
+  if v_is_repeated or not v_all_completed then
     v_judged := array(
       select j from pgflow._judge_outcomes(
-        array(select o from pgflow._read_outcomes(outcomes) o where o.status <> 'completed'), outcomes) j
+        array(
+          select o from pgflow._read_outcomes(outcomes) o where v_is_repeated or o.status <> 'completed'
+        ), outcomes) j
     );
-    if exists (select from unnest(v_judged) as j where j.action in ('release', 'retry')) then
-      perform pgflow._put_back(array(select j from unnest(v_judged) as j where j.action in ('release', 'retry')));
-    end if;
   end if;
   v_stored := array(select s from pgflow._store_results(settle_tasks.worker_id, outcomes) s);
   v_places := array(select p from unnest(v_stored) as s cross join lateral unnest(s.places) as p);
-  if cardinality(v_places) + cardinality(v_judged) < cardinality(v_verdicts) then
+  if not v_is_repeated and cardinality(v_places) + cardinality(v_judged) < cardinality(v_verdicts) then
     v_judged := v_judged || array(
       select j from pgflow._judge_outcomes(
         array(
@@ -70,12 +73,20 @@ begin
         ), outcomes) j
     );
   end if;
+
+  if exists (select from unnest(v_judged) as j where j.action in ('release', 'retry')) then
+    perform pgflow._put_back(array(select j from unnest(v_judged) as j where j.action in ('release', 'retry')));
+  end if;
   perform pgflow._archive_messages(s.flow_slug, s.msg_ids) from unnest(v_stored) as s;
   perform pgflow._count_down_tasks(array(select k from unnest(v_stored) as s cross join lateral unnest(s.keys) as k))
     where cardinality(v_places) > 0;
 
-  for v_last in select j.* from unnest(v_judged) as j where j.verdict is not null loop
-    v_verdicts[v_last.n] := v_last.verdict;
+  for v_last in
+    select j.* from unnest(v_judged) as j
+     where j.verdict is not null or (j.action = 'complete' and j.n <> all (v_places))
+  loop
+    -- one that might have been stored, and was not, has just been claimed by somebody
+    v_verdicts[v_last.n] := coalesce(v_last.verdict, 'stale');
   end loop;
   v_ending := array(
     select distinct j.run_id from unnest(v_judged) as j where j.action in ('violate', 'exhaust')
