@@ -1,7 +1,7 @@
 -- Starts those of these tasks that are queued, for a worker and until a time (null: without a lease), with all
 -- that a handler needs. The claiming update decides between two callers: the loser gets no row.
 -- Looks once at what a step's tasks share, and at each task by its primary key.
--- Locks: tasks by run, step and index, skipping what others hold.
+-- Locks: tasks, skipping what others hold: so their order does not matter.
 create or replace function pgflow._claim_tasks(
   p_keys pgflow.task_key[],
   p_worker_id uuid,
@@ -16,13 +16,12 @@ begin
     with free as materialized (
       select t.ctid, g.step_type, g.is_root, g.max_attempts, g.timeout, g.base_delay
         from (
-          select k.run_id, k.step_slug, k.tasks, s.step_type, s.deps_count = 0 as is_root,
+          select k.run_id, k.step_slug, k.indexes, k.msg_ids, s.step_type, s.deps_count = 0 as is_root,
                  o.max_attempts, o.timeout, o.base_delay
             from (
-              select x.run_id, x.step_slug, array_agg(x order by x.task_index) as tasks
+              select x.run_id, x.step_slug, array_agg(x.task_index) as indexes, array_agg(x.msg_id) as msg_ids
                 from unnest(p_keys) as x
                group by x.run_id, x.step_slug
-               order by x.run_id, x.step_slug
             ) k
            cross join lateral (
              select x.flow_slug from pgflow.runs x where x.run_id = k.run_id and x.status = 'started' offset 0
@@ -40,11 +39,11 @@ begin
                from pgflow._task_options x where x.flow_slug = r.flow_slug and x.step_slug = k.step_slug offset 0
            ) o
         ) g
-       cross join lateral unnest(g.tasks) as k
+       cross join lateral unnest(g.indexes, g.msg_ids) as k(task_index, msg_id)
        cross join lateral (
          select x.ctid
            from pgflow.step_tasks x
-          where x.run_id = k.run_id and x.step_slug = k.step_slug and x.task_index = k.task_index
+          where x.run_id = g.run_id and x.step_slug = g.step_slug and x.task_index = k.task_index
             and x.status = 'queued' and x.message_id = k.msg_id
             for no key update skip locked
        ) t
