@@ -71,11 +71,12 @@ class Held:
     @property
     def capacity(self) -> int:
         """How many it may hold, be they worked on, in line, or waiting to be settled."""
-        return self._concurrency + self.ahead.size
+        slots = self._concurrency - self._lingering
+        return slots + self.ahead.size if slots > 0 else 0
 
     @property
     def free(self) -> int:
-        return self.capacity - len(self._holdings) - self._lingering
+        return self.capacity - len(self._holdings)
 
     def __len__(self) -> int:
         return len(self._holdings)

@@ -247,11 +247,11 @@ class Worker:
     def _worked(self, holding: Holding, job: asyncio.Task[Outcome]) -> None:
         """Called however the job ended, also when it was cancelled before it began."""
         self._held.working -= 1
-        self._held.ahead.ended()
         self._start_next()  # first, or the completer would believe that nothing else is running
         if holding.lost:
             self._held.drop(holding.key)
         else:
+            self._held.ahead.ended()
             self._completer.add(Outcome.released(holding.key) if job.cancelled() else job.result())
 
     def _hand_back(self, holding: Holding) -> None:
