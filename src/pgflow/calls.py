@@ -298,18 +298,14 @@ def extend_leases(worker_id: UUID, held: Iterable[TaskKey], *, lease: int) -> Ca
     """The worker's heartbeat and that of its tasks -> those of them that are no longer its own."""
     return Call(
         "select run_id, step_slug, task_index, fence from pgflow.extend_leases(%s::uuid, %s::jsonb, %s::int)",
-        (worker_id, json.dumps([_key_fields(key) for key in held]), lease),
+        (worker_id, keys_json(held), lease),
         lambda rows: [TaskKey(*row) for row in rows],
     )
 
 
-def _key_fields(key: TaskKey) -> dict[str, Any]:
-    return {
-        "run_id": str(key.run_id),
-        "step_slug": key.step_slug,
-        "task_index": key.task_index,
-        "fence": key.fence,
-    }
+def keys_json(keys: Iterable[TaskKey]) -> str:
+    """Keys of tasks as a JSON array of objects."""
+    return json.dumps([key._asdict() | {"run_id": str(key.run_id)} for key in keys])
 
 
 def register_worker(worker_id: UUID, queue_name: str, function_name: str, *, lease: int) -> Call[None]:

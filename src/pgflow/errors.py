@@ -86,13 +86,17 @@ class FlowNotFound(DatabaseError):
 class FlowMismatch(DatabaseError):
     """The flow in the database has another shape than the one in the code."""
 
-    def __init__(self, flow_slug: str, differences: Sequence[str]) -> None:
+    def __init__(
+        self,
+        flow_slug: str,
+        differences: Sequence[str],
+        way_out: str = "give the changed flow a new slug, or replace the stored one and its runs with "
+        "client.compile(flow, replace=True)",
+    ) -> None:
         self.flow_slug = flow_slug
         self.differences = tuple(differences)
         super().__init__(
-            f"flow {flow_slug!r} differs from the one in the database ({'; '.join(self.differences)}): "
-            "give the changed flow a new slug, or replace the stored one and its runs with "
-            "client.compile(flow, replace=True)"
+            f"flow {flow_slug!r} differs from the one in the database ({'; '.join(self.differences)}): {way_out}"
         )
 
 

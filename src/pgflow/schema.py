@@ -115,6 +115,7 @@ def prepare(database: AsyncDatabase | Database) -> None:
         migrate(database.dsn)
         return
     with translated(database.dsn), psycopg.connect(database.dsn) as connection:
+        _refuse_foreign(connection)
         done = _applied_migrations(connection)
     newest = _migrations()[-1].number
     if not done:
@@ -124,6 +125,20 @@ def prepare(database: AsyncDatabase | Database) -> None:
             f"the pgflow schema is at version {max(done)}, this code needs {newest}: run `pgflow migrate`"
         )
     _refuse_newer(done)
+
+
+def prepare_foreign(database: AsyncDatabase | Database) -> None:
+    """Makes sure that an open database has somebody else's `pgflow` schema; raises SchemaError that says what to do."""
+    with translated(database.dsn), psycopg.connect(database.dsn) as connection:
+        if _is_foreign(connection):
+            return
+        is_ours = bool(_applied_migrations(connection))
+    if is_ours:
+        raise SchemaError("the database's pgflow schema is py-pgflow's own: leave out --core=foreign")
+    raise SchemaError(
+        "the database has no pgflow schema: install pgflow's own there first (`npx pgflow install`), or leave out "
+        "--core=foreign and run `pgflow migrate`"
+    )
 
 
 # ---------------------------------------------------------------------------------------- the plan
@@ -170,18 +185,23 @@ def _note_function(function: Script) -> str:
 
 
 def _refuse_foreign(connection: Connection) -> None:
-    """A `pgflow` schema with something in it, but without our bookkeeping, is not ours to change."""
+    if _is_foreign(connection):
+        raise SchemaError(
+            "the database already has a pgflow schema that py-pgflow did not make (TypeScript's or Elixir's, "
+            "perhaps); nothing was changed: work its flows with `pgflow worker MODULE --core=foreign`, use another "
+            "database, or drop that schema first if it may go"
+        )
+
+
+def _is_foreign(connection: Connection) -> bool:
+    """Whether there is a `pgflow` schema with something in it, but without our bookkeeping."""
     row = connection.execute(
         """select to_regclass('pgflow.schema_migrations') is null and exists (
              select from pg_class where relnamespace = n.oid
              union all select from pg_proc where pronamespace = n.oid)
            from pg_namespace n where n.nspname = 'pgflow'"""
     ).fetchone()
-    if row is not None and row[0]:
-        raise SchemaError(
-            "the database already has a pgflow schema that py-pgflow did not make (TypeScript's or Elixir's, "
-            "perhaps); nothing was changed: use another database, or drop that schema first if it may go"
-        )
+    return row is not None and bool(row[0])
 
 
 def _refuse_newer(done: set[int]) -> None:

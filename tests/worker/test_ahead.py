@@ -9,8 +9,8 @@ import psycopg
 import pytest
 
 from pgflow import AsyncClient, Context, Flow, Worker
-from pgflow.worker import ahead
 from pgflow.worker.ahead import Ahead
+from pgflow.worker.core import OwnCore
 from tests.support import aeventually, value
 
 
@@ -69,7 +69,7 @@ async def test_a_stop_hands_back_what_waits(dsn: str, conn: psycopg.Connection) 
 async def test_what_is_not_settled_yet_takes_up_room(
     dsn: str, conn: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ahead, "_MOST", 10)
+    monkeypatch.setattr(OwnCore, "most_ahead", 10)
     flow = Flow("unflushed")
     calls: list[int] = []
 

@@ -22,7 +22,8 @@ LONG = 1000.0  # a poll interval that no test waits for
 
 async def idle(worker: Worker) -> None:
     """Waits until the worker listens and has nothing to do."""
-    await asyncio.wait_for(worker._listener.hears.wait(), 20)
+    (listener,) = (service for service in worker._services if isinstance(service, Listener))
+    await asyncio.wait_for(listener.hears.wait(), 20)
 
 
 async def test_notify_wakes_an_idle_worker(dsn: str) -> None:

@@ -39,6 +39,9 @@ def worker(
         int | None,
         typer.Option(help="Tasks after which such a process is replaced. [PGFLOW_MAX_TASKS_PER_CHILD, else never]"),
     ] = None,
+    core: Annotated[
+        str, typer.Option(help="'own', or 'foreign': the database has pgflow's own (TypeScript) core.")
+    ] = "own",
 ) -> int:
     """Work on flows until SIGINT or SIGTERM; then finish what runs, hand back the rest, and exit with 0.
 
@@ -53,6 +56,7 @@ def worker(
         "lease": lease,
         "handler_processes": handler_processes,
         "max_tasks_per_child": max_tasks_per_child,
+        "core": core,
     }
     if processes > 1:
         return Supervisor(_command(flows, options, verbose=verbose), processes, _environment(dsn)).run()

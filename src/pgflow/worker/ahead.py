@@ -8,7 +8,8 @@ import time
 _HORIZON = 0.05
 #: What is left of the best that was seen, after each horizon.
 _MEMORY = 0.9
-_MOST = 1000
+#: More would make no batch larger.
+MOST_AHEAD = 1000
 _MOST_BYTES = 16 * 1024 * 1024
 
 
@@ -21,7 +22,8 @@ class Ahead:
     ahead.size                       # 0 until handlers have shown how quick they are
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MOST_AHEAD) -> None:
+        self._most = most
         self._moment = 0
         self._count = 0
         self._best = 0.0
@@ -38,7 +40,7 @@ class Ahead:
     @property
     def size(self) -> int:
         self._turn()
-        return int(min(max(self._best, self._count), _MOST, _MOST_BYTES / self._input_bytes))
+        return int(min(max(self._best, self._count), self._most, _MOST_BYTES / self._input_bytes))
 
     def _turn(self) -> None:
         """Closes the books of the moments that have passed."""

@@ -6,10 +6,9 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
-from uuid import UUID
+from collections.abc import Callable, Iterable
 
-from pgflow import calls
+from pgflow.calls import Call
 from pgflow.config import load
 from pgflow.db import Database
 from pgflow.records import TaskKey
@@ -19,14 +18,20 @@ from pgflow.worker.held import Held
 
 class Heartbeat:
     """Beats every third of a lease, and extends the leases that are older than half of one: any other is still good
-    at the next beat. `on_lost` is told, on the loop, of tasks that are no longer the worker's."""
+    at the next beat. `beat` makes the call for these tasks; `on_lost` is told, on the loop, of those that are no longer
+    the worker's."""
 
     def __init__(
-        self, dsn: str, worker_id: UUID, lease: int, held: Held, on_lost: Callable[[list[TaskKey]], None]
+        self,
+        dsn: str,
+        lease: int,
+        held: Held,
+        beat: Callable[[Iterable[TaskKey]], Call[list[TaskKey]]],
+        on_lost: Callable[[list[TaskKey]], None],
     ) -> None:
         self._dsn = dsn
-        self._worker_id = worker_id
         self._lease = lease
+        self._call = beat
         self._held = held
         self._on_lost = on_lost
         self._backoff = Backoff("the heartbeat")
@@ -66,9 +71,7 @@ class Heartbeat:
     def _beat_once(self, database: Database, loop: asyncio.AbstractEventLoop) -> None:
         now = time.monotonic()
         due = self._held.due(self._lease / 2)
-        lost: list[TaskKey] = database.run(
-            calls.extend_leases(self._worker_id, [h.key for h in due], lease=self._lease)
-        )
+        lost = database.run(self._call([h.key for h in due]))
         for holding in due:
             if holding.key not in lost:
                 holding.leased_at = now

@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from pgflow.records import Outcome, Task, TaskKey
-from pgflow.worker.ahead import Ahead
+from pgflow.worker.ahead import MOST_AHEAD, Ahead
 
 
 @dataclass(slots=True)
@@ -57,7 +57,12 @@ class Held:
     """
 
     def __init__(
-        self, concurrency: int, on_change: Callable[[], None], on_worn: Callable[[], None] = lambda: None
+        self,
+        concurrency: int,
+        on_change: Callable[[], None],
+        on_worn: Callable[[], None] = lambda: None,
+        *,
+        most_ahead: int = MOST_AHEAD,
     ) -> None:
         self._concurrency = concurrency
         self._on_change = on_change
@@ -65,7 +70,7 @@ class Held:
         self._holdings: dict[TaskKey, Holding] = {}
         self._line: deque[Holding] = deque()
         self._lingering = 0
-        self.ahead = Ahead()
+        self.ahead = Ahead(most_ahead)
         self.working = 0
 
     @property

@@ -7,28 +7,25 @@ import contextlib
 import logging
 import os
 import signal
-import socket
 import sys
 from collections.abc import Iterable, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 from uuid import uuid4
 
-from pgflow import calls, schema
-from pgflow.config import Settings, load
+from pgflow.config import Settings, SettingsError, load
 from pgflow.db import AsyncDatabase
 from pgflow.executors import ProcessExecutor
 from pgflow.flow import Flow
 from pgflow.records import Outcome, Polled, Task, TaskKey, Verdict
-from pgflow.worker.compile import compile_flow
 from pgflow.worker.completer import Completer
-from pgflow.worker.fetcher import Fetcher, Settled
+from pgflow.worker.core import Core, OwnCore
+from pgflow.worker.fetcher import Fetcher
+from pgflow.worker.foreign import ForeignCore
 from pgflow.worker.heartbeat import Heartbeat
 from pgflow.worker.held import Held, Holding
 from pgflow.worker.inputs import Inputs
-from pgflow.worker.listener import Listener
-from pgflow.worker.maintenance import Maintenance
 from pgflow.worker.patience import Patience
 from pgflow.worker.runner import Runner
 from pgflow.worker.supervisor import WORN_OUT, follow_parent
@@ -47,6 +44,7 @@ class Worker:
     Inside a running event loop use it as a context manager; it works until the block ends. Arguments left out come
     from the environment (see `pgflow.config.Settings`). Raises FlowDefinitionError and ValueError before any I/O;
     when started DatabaseUnreachable, SchemaError, and FlowMismatch for a flow that is another one in the database.
+    With `core="foreign"` it works a database in which pgflow's own (TypeScript) core is installed.
     """
 
     def __init__(
@@ -60,6 +58,7 @@ class Worker:
         poll_interval: float | None = None,
         handler_processes: int | None = None,
         max_tasks_per_child: int | None = None,
+        core: Literal["own", "foreign"] = "own",
     ) -> None:
         if not flows:
             raise ValueError("a worker needs at least one flow")
@@ -78,6 +77,7 @@ class Worker:
         self._may_end = False
         self._status = 0
         self._database = AsyncDatabase(self.settings)
+        self._core = self._make_core(core)
 
     @property
     def dsn(self) -> str:
@@ -139,19 +139,10 @@ class Worker:
         self._stop_asked = asyncio.Event()
         await self._database.open()
         try:
-            await asyncio.to_thread(schema.prepare, self._database)
-            for flow in self._flows.values():
-                await compile_flow(self._database, flow, replace_idle=self._database.is_embedded)
+            await self._core.prepare()
             if self._processes is not None:
                 await self._processes.start()
-            await self._database.run(
-                calls.register_worker(
-                    self.worker_id,
-                    ",".join(self._flows),
-                    f"{socket.gethostname()}:{os.getpid()}",
-                    lease=self.settings.lease,
-                )
-            )
+            await self._core.register()
         except BaseException:
             if self._processes is not None:
                 await self._processes.close()
@@ -171,9 +162,17 @@ class Worker:
 
     # -- parts
 
+    def _make_core(self, name: str) -> Core:
+        match name:
+            case "own":
+                return OwnCore(self._database, self._flows, self.worker_id)
+            case "foreign":
+                return ForeignCore(self._database, self._flows, self.worker_id, lambda: self._is_stopping)
+        raise SettingsError(f"core must be 'own' or 'foreign', not {name!r}")
+
     def _build(self) -> None:
         settings, database = self.settings, self._database
-        self._held = Held(settings.concurrency, self._on_room, self._wear_out)
+        self._held = Held(settings.concurrency, self._on_room, self._wear_out, most_ahead=self._core.most_ahead)
         self._runner = Runner(self._flows, Inputs(database), self._held, self.worker_id, {}, self._processes)
         self._completer = Completer(
             self._settle,
@@ -183,23 +182,19 @@ class Worker:
             lambda: self._held.capacity,
         )
         self._fetcher = Fetcher(self._poll, list(self._flows), self._held, self._take, settings.poll_interval)
-        self._listener = Listener(database, self._flows, self._fetcher.hear)
-        self._heartbeat = Heartbeat(database.dsn, self.worker_id, settings.lease, self._held, self._held.lose)
-        self._maintenance = Maintenance(database)
+        self._heartbeat = Heartbeat(database.dsn, settings.lease, self._held, self._core.beat, self._held.lose)
         self._patience = Patience(self._held, self._hand_back)
+        self._services = [*self._core.services(self._fetcher.hear), self._patience]
 
     def _start(self) -> None:
-        for part in (
-            self._heartbeat, self._completer, self._listener, self._maintenance, self._patience, self._fetcher
-        ):  # fmt: skip
-            part.start()
+        self._heartbeat.start()
+        for service in (self._completer, *self._services, self._fetcher):
+            service.start()
 
     async def _shut_down(self) -> None:
         """Fetches nothing more, waits for handlers, hands back what is left, flushes, says good-bye."""
         self.stop()
-        await asyncio.gather(
-            self._fetcher.stop(), self._listener.stop(), self._maintenance.stop(), self._patience.stop()
-        )
+        await asyncio.gather(self._fetcher.stop(), *(service.stop() for service in self._services))
         for holding in self._held.step_back():
             self._hand_back(holding)
         jobs = {h.job for h in self._held if h.job is not None and not h.job.done()}
@@ -218,14 +213,14 @@ class Worker:
         await self._runner.close()
         with contextlib.suppress(Exception):
             async with asyncio.timeout(_FLUSH_SECONDS):
-                await self._database.run(calls.mark_worker_stopped(self.worker_id))
+                await self._core.sign_off()
 
     # -- the way of a task
 
     async def _poll(self, flows: Sequence[str], qty: int) -> Polled:
         if self._is_stopping:
             return Polled((), None)
-        return await self._database.run(calls.poll_tasks(flows, self.worker_id, qty=qty, lease=self.settings.lease))
+        return await self._core.poll(flows, qty)
 
     def _take(self, task: Task) -> None:
         holding = self._held.add(task)
@@ -269,13 +264,8 @@ class Worker:
 
     async def _settle(self, outcomes: list[Outcome]) -> list[Verdict]:
         if self._is_stopping:
-            return await self._database.run(calls.settle_tasks(self.worker_id, outcomes))
-        return await self._fetcher.along(outcomes, partial(self._settle_and_poll, outcomes))
-
-    async def _settle_and_poll(self, outcomes: list[Outcome], flows: Sequence[str], qty: int) -> Settled:
-        return await self._database.run(
-            calls.settle_and_poll(self.worker_id, outcomes, flows, qty=qty, lease=self.settings.lease)
-        )
+            return await self._core.settle(outcomes)
+        return await self._fetcher.along(outcomes, partial(self._core.settle_and_poll, outcomes))
 
 
 def _processes(flows: Iterable[Flow[Any, Any]], settings: Settings) -> ProcessExecutor | None:
