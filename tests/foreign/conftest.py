@@ -54,3 +54,20 @@ def foreign(foreign_dsn: str) -> Iterator[psycopg.Connection]:
     """A connection to `foreign_dsn`, in autocommit."""
     with psycopg.connect(foreign_dsn, autocommit=True) as connection:
         yield connection
+
+
+@pytest.fixture(params=["foreign", "own"])
+def core(request: pytest.FixtureRequest) -> str:
+    """pgflow's own core, and ours."""
+    return str(request.param)
+
+
+@pytest.fixture
+def core_dsn(core: str, request: pytest.FixtureRequest) -> str:
+    """The address of a new database with that core, and with `realtime.send`."""
+    if core == "foreign":
+        return str(request.getfixturevalue("pgflow_dsn"))
+    dsn = str(request.getfixturevalue("dsn"))
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(REALTIME)
+    return dsn

@@ -68,9 +68,7 @@ def _installed() -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not stamp.exists() or stamp.read_text() != _PACKAGES.read_text():
             command = [npm, "install", "--ignore-scripts", "--no-package-lock", "--no-audit", "--no-fund", "--silent"]
-            done = subprocess.run(
-                command, cwd=HERE, capture_output=True, text=True, timeout=_SECONDS, check=False
-            )
+            done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=_SECONDS, check=False)
             if done.returncode:
                 _miss(f"npm install: {done.stderr.strip()[-300:]}")
             stamp.write_text(_PACKAGES.read_text())
