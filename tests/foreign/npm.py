@@ -25,26 +25,27 @@ _MODULES = HERE / "node_modules"
 #: Read before any fixture clears the environment.
 _IS_REQUIRED = os.environ.get("PGFLOW_REQUIRE_NODE") == "1"
 _SECONDS = 60
-#: What Node's drivers call the parts of an address, and libpq.
-_ADDRESS = {"host": "host", "port": "port", "user": "user", "password": "password", "database": "dbname"}
+#: The parts of an address that both of Node's drivers take from the environment.
+_ADDRESS = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD", "dbname": "PGDATABASE"}
 
 
 def migrations() -> list[Path]:
     """What `@pgflow/core` would have Supabase run, in order."""
-    return sorted((_installed() / "@pgflow" / "core" / "dist" / "supabase" / "migrations").glob("*.sql"))
+    return sorted((modules() / "@pgflow" / "core" / "dist" / "supabase" / "migrations").glob("*.sql"))
 
 
 @contextmanager
-def running(script: str, dsn: str, *arguments: Any) -> Iterator[subprocess.Popen[str]]:
-    """A script of this folder at work, killed at the end; its arguments, the database's address first, are JSON."""
-    _installed()
+def running(script: str | Path, dsn: str, *arguments: Any) -> Iterator[subprocess.Popen[str]]:
+    """A script, of this folder if not said otherwise, at work, killed at the end; it gets its arguments as JSON."""
+    modules()
     parts = conninfo_to_dict(dsn)
-    address = {key: parts[name] for key, name in _ADDRESS.items() if name in parts}
+    address = {variable: str(parts[name]) for name, variable in _ADDRESS.items() if name in parts}
     with subprocess.Popen(
-        [_program("node"), str(HERE / script), *map(json.dumps, [address, *arguments])],
+        [_program("node"), str(HERE / script), *map(json.dumps, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        env={**os.environ, **address},
     ) as process:
         try:
             yield process
@@ -60,7 +61,7 @@ def answer(process: subprocess.Popen[str]) -> Any:
 
 
 @cache
-def _installed() -> Path:
+def modules() -> Path:
     """The folder of the packages that package.json pins; installed once, also if several suites run."""
     npm = _program("npm")
     stamp = _MODULES / ".installed"

@@ -96,10 +96,6 @@ async def test_a_run_that_fails(core_dsn: str, core: str) -> None:
         "run:started", "step:started names", "step:completed names", "step:completed greet", "step:started send",
     ]  # fmt: skip
     assert events[5:] == ["step:failed send", "run:failed"]
-
-
-async def test_what_cannot_be_answered(core_dsn: str, core: str) -> None:
-    found = await drive(core_dsn, core, {"names": []}, "failed")
     assert found["unknown"] is None
     if core == "own":  # a bare foreign-key error there: sql-core.md, section 12
         assert found["refused"] == "Flow not found: no_such_flow"

@@ -1,5 +1,6 @@
 // A worker of TypeScript's: what `@pgflow/core` asks of a database, with handlers for a core of 0.14, where the run's
 // input comes as flow_input. Works until it is killed. Argument: flow.
+import { randomUUID } from 'node:crypto';
 import { PgflowSqlClient } from '@pgflow/core';
 import { connect, parameters } from './database.mjs';
 
@@ -20,7 +21,7 @@ const handlers = {
 const [slug] = parameters();
 const sql = connect();
 const client = new PgflowSqlClient(sql);
-const worker = crypto.randomUUID();
+const worker = randomUUID();
 await sql`insert into pgflow.workers (worker_id, queue_name, function_name) values (${worker}, ${slug}, 'node')`;
 for (;;) {
   const messages = await client.readMessages(slug, 2, 10, 1, 50);

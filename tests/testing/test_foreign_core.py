@@ -16,30 +16,23 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
-import tarfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from pathlib import Path
 from typing import Any, ClassVar
 from uuid import UUID
 
 import psycopg
 import pytest
-from pgmq.install import get_embedded_install_sql
 
 from pgflow.records import Task
 from pgflow.testing.model import TaskId
 from pgflow.testing.model.snapshot import canonical
+from tests.foreign import npm
+from tests.foreign.cores import install_pgflow
 from tests.testing.history import History, play
 from tests.testing.real import Real
 
 pytestmark = pytest.mark.slow
-
-_PACKAGE = "@pgflow/core@0.8.1"
-#: pgmq is there by then, though not as an extension.
-_DROPPED = ('CREATE EXTENSION IF NOT EXISTS "pgmq" WITH SCHEMA "pgmq";', 'CREATE SCHEMA IF NOT EXISTS "pgmq";')
 
 _SNAPSHOT = """
 select json_build_object(
@@ -201,33 +194,12 @@ def _text(event: dict[str, Any]) -> str:
     return json.dumps(event, sort_keys=True)
 
 
-@pytest.fixture(scope="module")
-def migrations(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """What the package would have Supabase run, in order."""
-    npm = shutil.which("npm")
-    if npm is None:
-        pytest.skip("THE FOREIGN CORE WAS NOT TESTED: npm is not there")
-    directory = tmp_path_factory.mktemp("core")
-    packed = subprocess.run(
-        [npm, "pack", _PACKAGE, "--silent"], cwd=directory, capture_output=True, text=True, timeout=100, check=False
-    )
-    if packed.returncode:
-        pytest.skip(f"THE FOREIGN CORE WAS NOT TESTED: npm pack {_PACKAGE}: {packed.stderr.strip()[-300:]}")
-    with tarfile.open(directory / packed.stdout.split()[-1]) as archive:
-        archive.extractall(directory, filter="data")
-    return sorted((directory / "package" / "dist" / "supabase" / "migrations").glob("*.sql"))
-
-
 @pytest.fixture
-def foreign_core(empty_dsn: str, migrations: list[Path]) -> Iterator[ForeignCore]:
+def foreign_core(empty_dsn: str) -> Iterator[ForeignCore]:
+    migrations = npm.migrations()
     with psycopg.connect(empty_dsn, autocommit=True) as connection:
         found = ForeignCore(connection)
-        connection.execute(get_embedded_install_sql())
-        for migration in migrations:
-            text = migration.read_text()
-            for dropped in _DROPPED:
-                text = text.replace(dropped, "")
-            connection.execute(text)
+        install_pgflow(connection, migrations)
         yield found
 
 
