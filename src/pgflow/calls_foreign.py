@@ -122,7 +122,17 @@ def start_tasks(
     )
 
 
-class Settled(NamedTuple):
+def started_tasks(flow_slug: str, msg_ids: Sequence[int], worker_id: UUID) -> Call[list[TaskKey]]:
+    """-> which tasks of these messages this worker has started."""
+    return Call(
+        "select run_id, step_slug, task_index, attempts_count from pgflow.step_tasks "
+        "where flow_slug = %s and message_id = any(%s::bigint[]) and status = 'started' and last_worker_id = %s",
+        (flow_slug, list(msg_ids), worker_id),
+        lambda rows: [TaskKey(*row) for row in rows],
+    )
+
+
+class Answer(NamedTuple):
     """What came of a call for a task: whether it was still the worker's before, and what it is now.
 
     `status` is None where the function returned no row, as 0.8 does for a type violation.
@@ -148,40 +158,40 @@ _THIS_ATTEMPT_OR_LATER = "and t.attempts_count >= %s"
 _ATTEMPTS_LEFT = _SAME_ATTEMPT + " and t.attempts_count < coalesce(s.opt_max_attempts, f.opt_max_attempts)"
 
 
-def complete_task(outcome: Outcome, worker_id: UUID) -> Call[Settled]:
+def complete_task(outcome: Outcome, worker_id: UUID) -> Call[Answer]:
     """Stores the output of a task that is still the worker's."""
     output = None if outcome.output is None else outcome.output.decode()
     return _settle("complete_task", "%s::jsonb", output, outcome.key, worker_id, _SAME_ATTEMPT)
 
 
-def fail_task(key: TaskKey, worker_id: UUID, error: str, *, or_later: bool = False) -> Call[Settled]:
+def fail_task(key: TaskKey, worker_id: UUID, error: str, *, or_later: bool = False) -> Call[Answer]:
     """Fails a task that is still the worker's, in this attempt; or in a later one of its own, too."""
     condition = _THIS_ATTEMPT_OR_LATER if or_later else _SAME_ATTEMPT
     return _settle("fail_task", "%s::text", error, key, worker_id, condition)
 
 
-def give_up_attempt(key: TaskKey, worker_id: UUID, error: str) -> Call[Settled]:
+def give_up_attempt(key: TaskKey, worker_id: UUID, error: str) -> Call[Answer]:
     """Fails a task that is still the worker's unless that were the end of it."""
     return _settle("fail_task", "%s::text", error, key, worker_id, _ATTEMPTS_LEFT)
 
 
 def _settle(
     function: str, placeholder: str, value: str | None, key: TaskKey, worker_id: UUID, condition: str
-) -> Call[Settled]:
+) -> Call[Answer]:
     return Call(
         f"""select done.status, done.flow_slug, done.message_id {_HELD.format(condition=condition)}
               left join lateral pgflow.{function}(held.run_id, held.step_slug, held.task_index, {placeholder}) done
                 on true""",
         (key.run_id, key.step_slug, key.task_index, worker_id, key.fence, value),
-        _decode_settled,
+        _decode_answer,
     )
 
 
-def _decode_settled(rows: Rows) -> Settled:
+def _decode_answer(rows: Rows) -> Answer:
     if not rows:
-        return Settled(False, None, None)
+        return Answer(False, None, None)
     status, flow_slug, msg_id = rows[0]
-    return Settled(True, status, None if msg_id is None else Message(flow_slug, msg_id))
+    return Answer(True, status, None if msg_id is None else Message(flow_slug, msg_id))
 
 
 def show_in(message: Message, seconds: int) -> Call[None]:

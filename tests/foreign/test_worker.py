@@ -11,6 +11,8 @@ import psycopg
 import pytest
 
 from pgflow import Context, Flow, Permanent, RetryAfter, Worker
+from pgflow.calls import Call
+from pgflow.errors import DatabaseUnreachable
 from tests.foreign.support import ended, start, work
 from tests.support import aeventually, value
 from tests.worker.support import kill_backends, one_task_flow, tasks
@@ -152,7 +154,7 @@ async def test_a_stopping_worker_hands_back_at_the_cost_of_an_attempt(
         await aeventually(lambda: attempts)
     (task,) = tasks(foreign, "only")
     assert (task["status"], task["attempts_count"]) == ("queued", 1)
-    assert task["error_message"] == "released: the worker stopped before the task was done"
+    assert task["error_message"] == "released: the worker could not do the task"
     async with Worker([flow], dsn=foreign_dsn, core="foreign"):
         assert (await ended(foreign, run_id)).output == {"only": "done"}
     assert attempts == [1, 2]
@@ -276,6 +278,26 @@ async def test_a_result_outlives_its_connections(foreign_dsn: str, foreign: psyc
         assert (await ended(foreign, run_id)).output == {"only": 1}
         assert kill_backends(foreign) > 0
         assert (await ended(foreign, start(foreign, flow))).output == {"only": 1}
+
+
+async def test_a_claim_whose_answer_is_lost_is_given_back(
+    foreign_dsn: str, foreign: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flow = one_task_flow(lambda ctx: ctx.attempt)
+    async with Worker([flow], dsn=foreign_dsn, core="foreign") as worker:
+        run = worker._database.run
+        lost: list[str] = []
+
+        async def lose_a_claim(call: Call[Any]) -> Any:
+            answer = await run(call)
+            if "start_tasks" in call.sql and not lost:
+                lost.append(call.sql)
+                raise DatabaseUnreachable("the connection is lost")
+            return answer
+
+        monkeypatch.setattr(worker._database, "run", lose_a_claim)
+        assert (await ended(foreign, start(foreign, flow))).output == {"only": 2}
+    assert lost
 
 
 async def test_a_task_of_a_step_that_the_code_lacks_fails(foreign_dsn: str, foreign: psycopg.Connection) -> None:

@@ -13,20 +13,21 @@ import asyncio
 import logging
 import math
 import random
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 from pgflow import calls, calls_foreign, schema
 from pgflow.calls import Call
-from pgflow.calls_foreign import Features, Settled
+from pgflow.calls_foreign import Answer, Features
 from pgflow.config import SettingsError
 from pgflow.db import AsyncDatabase
 from pgflow.errors import FlowDefinitionError, FlowMismatch, SchemaError
 from pgflow.flow import Flow
 from pgflow.records import Outcome, Polled, Task, TaskKey, Verdict
-from pgflow.worker import fetcher
 from pgflow.worker.core import whereabouts
+from pgflow.worker.fetcher import Settled
 from pgflow.worker.service import Service
 
 logger = logging.getLogger("pgflow.worker")
@@ -36,7 +37,7 @@ _LOOK = 0.2
 #: Results that are on their way at once: fewer than the pool has connections, so that polling finds one.
 _FLIGHTS = 3
 _REQUEUE_INTERVAL = 15.0
-_RELEASED = "released: the worker stopped before the task was done"
+_RELEASED = "released: the worker could not do the task"
 
 
 class ForeignCore:
@@ -61,6 +62,7 @@ class ForeignCore:
         self._worker_id = worker_id
         self._is_stopping = is_stopping
         self._flights = asyncio.Semaphore(_FLIGHTS)
+        self._doubtful: deque[tuple[str, list[int]]] = deque()
 
     async def prepare(self) -> None:
         await asyncio.to_thread(schema.prepare_foreign, self._database)
@@ -74,7 +76,10 @@ class ForeignCore:
             await self._store(flow)
 
     async def _store(self, flow: Flow[Any, Any]) -> None:
-        """Stores a flow that is missing; raises FlowMismatch for one that is another. It is never replaced."""
+        """Stores a flow that is missing; raises FlowMismatch for one that is another.
+
+        Not by `ensure_flow_compiled`: that would replace another one, with its runs, on a local Supabase.
+        """
         stored = await self._database.run(calls_foreign.stored_steps(flow.slug))
         if stored is not None:
             if differences := _differences(flow, stored):
@@ -106,6 +111,7 @@ class ForeignCore:
         flows = random.sample(flow_slugs, min(qty, len(flow_slugs)))
         if not flows or self._is_stopping():  # settling took a while, and to hand a task back costs an attempt
             return Polled((), _LOOK)
+        await self._resolve_doubts()
         share = qty // len(flows)
         by_flow: dict[str, list[int]] = {}
         for message in await self._database.run(calls_foreign.read(flows, qty=share)):
@@ -120,10 +126,19 @@ class ForeignCore:
             try:
                 started += await self._database.run(self._start_call(flow_slug, msg_ids))
             except Exception:
+                self._doubtful.append((flow_slug, msg_ids))
                 if not started:
                     raise
                 logger.debug("starting tasks of %s", flow_slug, exc_info=True)
         return started
+
+    async def _resolve_doubts(self) -> None:
+        """Hands back what was started although the answer got lost: that core might never do."""
+        while self._doubtful:
+            flow_slug, msg_ids = self._doubtful[0]
+            for key in await self._database.run(calls_foreign.started_tasks(flow_slug, msg_ids, self._worker_id)):
+                await self._release(key)
+            self._doubtful.popleft()
 
     def _start_call(self, flow_slug: str, msg_ids: Sequence[int]) -> Call[tuple[Task, ...]]:
         return calls_foreign.start_tasks(
@@ -132,9 +147,7 @@ class ForeignCore:
 
     # -- settling
 
-    async def settle_and_poll(
-        self, outcomes: Sequence[Outcome], flow_slugs: Sequence[str], qty: int
-    ) -> fetcher.Settled:
+    async def settle_and_poll(self, outcomes: Sequence[Outcome], flow_slugs: Sequence[str], qty: int) -> Settled:
         verdicts = await self.settle(outcomes)
         try:
             return verdicts, await self.poll(flow_slugs, qty)
@@ -155,41 +168,41 @@ class ForeignCore:
         async with self._flights:
             match outcome.status:
                 case "completed":
-                    settled = await self._database.run(calls_foreign.complete_task(outcome, self._worker_id))
+                    answer = await self._database.run(calls_foreign.complete_task(outcome, self._worker_id))
                 case "released":
-                    settled = await self._release(outcome.key)
+                    answer = await self._release(outcome.key)
                 case _ if outcome.permanent:
-                    settled = await self._fail_for_good(outcome)
+                    answer = await self._fail_for_good(outcome)
                 case _:
-                    settled = await self._fail(outcome)
-        return _verdict(outcome, settled)
+                    answer = await self._fail(outcome)
+        return _verdict(outcome, answer)
 
-    async def _fail(self, outcome: Outcome) -> Settled:
-        settled = await self._database.run(calls_foreign.fail_task(outcome.key, self._worker_id, outcome.error or ""))
+    async def _fail(self, outcome: Outcome) -> Answer:
+        answer = await self._database.run(calls_foreign.fail_task(outcome.key, self._worker_id, outcome.error or ""))
         if outcome.retry_in is not None:
-            await self._show_in(settled, math.ceil(outcome.retry_in))
-        return settled
+            await self._show_in(answer, math.ceil(outcome.retry_in))
+        return answer
 
-    async def _fail_for_good(self, outcome: Outcome) -> Settled:
+    async def _fail_for_good(self, outcome: Outcome) -> Answer:
         """Fails the task and starts it again until no attempt is left; unless somebody else starts it meanwhile."""
         call = calls_foreign.fail_task(outcome.key, self._worker_id, outcome.error or "", or_later=True)
         while True:
-            settled = await self._database.run(call)
-            if settled.status != "queued" or settled.message is None:
-                return settled
-            if not await self._database.run(self._start_call(settled.message.flow_slug, [settled.message.msg_id])):
-                return settled
+            answer = await self._database.run(call)
+            if answer.status != "queued" or answer.message is None:
+                return answer
+            if not await self._database.run(self._start_call(answer.message.flow_slug, [answer.message.msg_id])):
+                return answer
 
-    async def _release(self, key: TaskKey) -> Settled:
+    async def _release(self, key: TaskKey) -> Answer:
         """Fails the attempt. The last one is left to the core's requeueing, in versions that have it."""
         make = calls_foreign.give_up_attempt if self._features.has_requeue else calls_foreign.fail_task
-        settled = await self._database.run(make(key, self._worker_id, _RELEASED))
-        await self._show_in(settled, 0)
-        return settled
+        answer = await self._database.run(make(key, self._worker_id, _RELEASED))
+        await self._show_in(answer, 0)
+        return answer
 
-    async def _show_in(self, settled: Settled, seconds: int) -> None:
-        if settled.status == "queued" and settled.message is not None:
-            await self._database.run(calls_foreign.show_in(settled.message, seconds))
+    async def _show_in(self, answer: Answer, seconds: int) -> None:
+        if answer.status == "queued" and answer.message is not None:
+            await self._database.run(calls_foreign.show_in(answer.message, seconds))
 
 
 class Requeueing(Service):
@@ -206,12 +219,12 @@ class Requeueing(Service):
         return _REQUEUE_INTERVAL * random.uniform(0.75, 1.25)  # noqa: S311  # so that workers do not march in step
 
 
-def _verdict(outcome: Outcome, settled: Settled) -> Verdict:
+def _verdict(outcome: Outcome, answer: Answer) -> Verdict:
     """The core gives none: it follows from what the task was before the call, and is after it."""
-    if not settled.was_held:
+    if not answer.was_held:
         return "stale"
     wanted = ("completed",) if outcome.status == "completed" else ("queued", "failed")
-    return "applied" if settled.status in wanted else "gone"
+    return "applied" if answer.status in wanted else "gone"
 
 
 def _differences(flow: Flow[Any, Any], stored: Mapping[str, tuple[str, list[str]]]) -> list[str]:
