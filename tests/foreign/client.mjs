@@ -21,9 +21,10 @@ const GUARDS = {
   'step:completed': isStepCompletedEvent,
   'step:failed': isStepFailedEvent,
 };
+const ownToTheRun = (key) => key === 'run_id' || key.endsWith('_at');
 const seen = (event) => ({
   event: [event.event_type, ...(event.step_slug ? [event.step_slug] : [])].join(' '),
-  keys: Object.keys(event).sort(),
+  payload: Object.entries(event).map(([key, value]) => [key, ownToTheRun(key) ? null : value]).sort(),
   accepted: GUARDS[event.event_type](event) && isFlowRunEvent(event) !== isStepEvent(event),
 });
 const told = (run, slugs) => ({

@@ -25,6 +25,7 @@ _MODULES = HERE / "node_modules"
 #: Read before any fixture clears the environment.
 _IS_REQUIRED = os.environ.get("PGFLOW_REQUIRE_NODE") == "1"
 _SECONDS = 60
+_INSTALL_SECONDS = 300
 #: The parts of an address that both of Node's drivers take from the environment.
 _ADDRESS = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD", "dbname": "PGDATABASE"}
 
@@ -69,7 +70,9 @@ def modules() -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not stamp.exists() or stamp.read_text() != _PACKAGES.read_text():
             command = [npm, "install", "--ignore-scripts", "--no-package-lock", "--no-audit", "--no-fund", "--silent"]
-            done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=_SECONDS, check=False)
+            done = subprocess.run(
+                command, cwd=HERE, capture_output=True, text=True, timeout=_INSTALL_SECONDS, check=False
+            )
             if done.returncode:
                 _miss(f"npm install: {done.stderr.strip()[-300:]}")
             stamp.write_text(_PACKAGES.read_text())

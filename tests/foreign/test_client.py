@@ -104,7 +104,7 @@ async def test_a_run_that_fails(core_dsn: str, core: str) -> None:
 
 
 async def test_both_cores_send_the_same_events(pgflow_dsn: str, dsn: str) -> None:
-    """Key by key; what stands in them is tested above and in tests/sql."""
+    """Key by key and value by value, but for the run's id and the times."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(REALTIME)
     theirs = await drive(pgflow_dsn, "foreign", {"names": ["Ada"]}, "completed")
