@@ -1,9 +1,10 @@
-"""Everything Python asks of the database: one pure function per SQL function, each returning a Call.
+"""Everything Python asks of our SQL core: one pure function per SQL function, each returning a Call.
 
     call = poll_tasks(["email_campaign"], worker_id, qty=10, lease=15)
     polled = await database.run(call)        # a Polled
 
 JSON columns arrive as raw bytes (see `pgflow.db`), so that each value is decoded once, by whoever knows its type.
+What is asked of pgflow's own core, where that is installed, stands in `pgflow.calls_foreign`.
 """
 
 from __future__ import annotations

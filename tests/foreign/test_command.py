@@ -31,7 +31,7 @@ async def test_it_works_until_it_is_asked_to_stop(
         "worker", "app", "--core=foreign", f"--processes={processes}", cwd=app, PGFLOW_DATABASE_URL=foreign_dsn
     ) as worker:
         try:
-            eventually(lambda: value(foreign, "select count(*) from pgflow.workers") == processes)
+            eventually(lambda: value(foreign, "select count(*) from pgflow.workers") == processes, within=60)
             run = await ended(foreign, start(foreign, SHOUT, {"text": "hi"}))
             worker.send_signal(signal.SIGTERM)
             _, log = worker.communicate(timeout=30)
