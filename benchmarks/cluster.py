@@ -5,37 +5,34 @@ from __future__ import annotations
 import fcntl
 import itertools
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
 from pgflow import embedded
 
 _TICKS = os.sysconf("SC_CLK_TCK")
-
-
-@dataclass(frozen=True)
-class Usage:
-    """Counters at one moment; a difference of two is what was used between."""
-
-    cpu_seconds: float
-    wal_bytes: int
-
-    def __sub__(self, other: Usage) -> Usage:
-        return Usage(self.cpu_seconds - other.cpu_seconds, self.wal_bytes - other.wal_bytes)
+#: A line of the log that tells of a statement, by either protocol.
+_STATEMENT = re.compile(r"LOG:  (?:statement|execute [^:]+): (.*)")
 
 
 class Cluster:
-    """A private server with everything durable, and a fresh database for every measurement."""
+    """A private server with everything durable, and a fresh database for every measurement.
+
+    `usage` and `traffic` are counters at one moment: a difference of two is what was used between.
+    """
 
     def __init__(self, server: embedded.Server) -> None:
         self._server = server
         self._numbers = itertools.count(1)
+        self._kept: dict[Hashable, str] = {}
         self._admin = psycopg.connect(server.dsn_for("postgres"), autocommit=True)
         self._postmaster = int((server.directory / "data" / "postmaster.pid").read_text().splitlines()[0])
 
@@ -43,41 +40,75 @@ class Cluster:
         self._admin.close()
 
     @contextmanager
-    def database(self) -> Iterator[str]:
+    def database(self, *, logs_statements: bool = False) -> Iterator[str]:
         """The address of a new, empty database."""
-        name = f"bench_{next(self._numbers)}"
-        self._admin.execute(f"create database {name}")
+        name = self._create()
+        if logs_statements:
+            self._admin.execute(f"alter database {name} set log_statement = 'all'")
         try:
             yield self._server.dsn_for(name)
         finally:
             self._admin.execute(f"drop database {name} with (force)")
 
+    def kept(self, what: Hashable, fill: Callable[[str], None]) -> str:
+        """The address of a database that is filled once and lives as long as the server."""
+        if what not in self._kept:
+            self._kept[what] = self._server.dsn_for(self._create())
+            fill(self._kept[what])
+        return self._kept[what]
+
+    def _create(self) -> str:
+        name = f"bench_{next(self._numbers)}"
+        self._admin.execute(f"create database {name}")
+        return name
+
     def settle_down(self) -> None:
         """Has everything written that came before, so that nobody pays for somebody else's pages."""
         self._admin.execute("checkpoint")
 
-    def usage(self) -> Usage:
-        lsn = self._value("select pg_current_wal_insert_lsn() - '0/0'::pg_lsn")
-        return Usage(cpu_seconds(self._postmaster), int(lsn))
-
-    def transactions(self, dsn: str) -> int:
-        """How many transactions a database has seen, rolled back ones too. Its sessions report with a delay."""
-        return int(
-            self._value("select xact_commit + xact_rollback from pg_stat_database where datname = %s", _name(dsn))
+    def usage(self) -> dict[str, float]:
+        """Of the whole server, and exact at once. Only transactions that wrote have a number."""
+        lsn, transaction = self._row(
+            "select pg_current_wal_insert_lsn() - '0/0'::pg_lsn, pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
         )
+        return {"cpu_seconds": cpu_seconds(self._postmaster), "wal_bytes": float(lsn), "commits": float(transaction)}
+
+    def traffic(self, dsn: str) -> dict[str, float]:
+        """Of one database: rows written and pages touched. Its sessions report late, at their end for certain."""
+        buffers, rows = self._row(
+            "select blks_hit + blks_read, tup_inserted + tup_updated + tup_deleted "
+            "from pg_stat_database where datname = %s",
+            _name(dsn),
+        )
+        return {"buffers": float(buffers), "rows": float(rows)}
+
+    def await_quiet(self, dsn: str) -> None:
+        """Waits until nobody is connected to a database."""
+        while self.connections(dsn):
+            time.sleep(0.01)
 
     def connections(self, dsn: str) -> int:
-        return int(self._value("select count(*) from pg_stat_activity where datname = %s", _name(dsn)))
+        (count,) = self._row("select count(*) from pg_stat_activity where datname = %s", _name(dsn))
+        return int(count)
+
+    @contextmanager
+    def statements(self, _dsn: str) -> Iterator[list[str]]:
+        """What the one database that logs its statements is asked meanwhile, a text per round trip."""
+        asked: list[str] = []
+        with self._server.log_path.open(errors="replace") as log:
+            log.seek(0, os.SEEK_END)
+            yield asked
+            asked += _STATEMENT.findall(log.read())
 
     def settings(self) -> dict[str, str]:
         """The server's version and the settings that decide how much it writes."""
         names = ("server_version", "fsync", "synchronous_commit", "full_page_writes", "shared_buffers", "max_wal_size")
-        return {name: str(self._value("select current_setting(%s)", name)) for name in names}
+        return {name: str(self._row("select current_setting(%s)", name)[0]) for name in names}
 
-    def _value(self, query: str, *parameters: object) -> object:
+    def _row(self, query: str, *parameters: object) -> tuple[Any, ...]:
         row = self._admin.execute(query, parameters).fetchone()
         assert row is not None
-        return row[0]
+        return row
 
 
 @contextmanager

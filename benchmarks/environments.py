@@ -1,14 +1,16 @@
-"""An environment of its own for every peer, made on demand under `.venvs/` from `engines/<name>.txt`.
+"""An environment of its own for every peer, made on demand under `.venvs/` from `peers/<name>.txt`.
 
-Beside requirements that file may hold two kinds of comments that count:
+Beside requirements that file may hold three kinds of comments that count:
 
     # python >= 3.12                   the oldest Python that it runs on, if that is newer than ours
     # npm @pgflow/core==0.8.1          a package of npm, unpacked to <environment>/npm
+    # debian redis-server              a program of a Debian package of the same name, installed if we are root
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -29,7 +31,7 @@ def python(engine: str) -> Path:
 
     Raises NotAvailable.
     """
-    requirements = _HERE / "engines" / f"{engine}.txt"
+    requirements = _HERE / "peers" / f"{engine}.txt"
     if not requirements.exists():
         return Path(sys.executable)
     text = requirements.read_text()
@@ -47,6 +49,8 @@ def python(engine: str) -> Path:
     )  # fmt: skip
     for package in re.findall(r"^# npm (\S+)==(\S+)$", text, re.MULTILINE):
         _unpack_npm("@".join(package), folder / "npm")
+    for program in re.findall(r"^# debian (\S+)$", text, re.MULTILINE):
+        _install_debian(program)
     stamp.write_text(wanted)
     return interpreter
 
@@ -81,6 +85,15 @@ def _unpack_npm(package: str, target: Path) -> None:
     for archive in target.glob("*.tgz"):
         with tarfile.open(archive) as opened:
             opened.extractall(target, filter="data")
+
+
+def _install_debian(program: str) -> None:
+    if shutil.which(program) is not None:
+        return
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        raise NotAvailable(f"there is no {program}: run 'apt-get install {program}' as root")
+    _run("apt-get", "update", "-qq")
+    _run("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-qq", "-y", "--no-install-recommends", program)
 
 
 def _run(*command: str) -> None:

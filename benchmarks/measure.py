@@ -8,37 +8,41 @@ import select
 import subprocess
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import environments
+import history
 from cluster import Cluster, cpu_seconds
-from engines.harness import TALLY_READ, TALLY_WRITE
+from peers.harness import TALLY_READ, TALLY_WRITE, Scenario
 
 _HERE = Path(__file__).parent
 #: Seconds that a process gets to come up, and to end.
 _START_SECONDS, _STOP_SECONDS = 60, 15
 #: Seconds before an idle worker is watched: the first look at everything is no part of being idle.
 _CALM = 3.0
+#: Characters of a statement that tell it from others.
+_TEXT = 60
 
 
 class Failed(Exception):
     """A measurement that came to nothing; says why."""
 
 
-@dataclass(frozen=True)
-class Scenario:
-    """What is measured, with which processes."""
+class Store(Protocol):
+    """Where engines keep their work: `cluster.Cluster` and `redis_server.Redis` say what each of these means."""
 
-    name: str
-    size: int
-    concurrency: int
-    workers: int = 1
-    #: Seconds that every handler waits.
-    delay: float = 0.0
+    def database(self, *, logs_statements: bool = False) -> AbstractContextManager[str]: ...
+    def settle_down(self) -> None: ...
+    def usage(self) -> dict[str, float]: ...
+    def traffic(self, address: str) -> dict[str, float]: ...
+    def await_quiet(self, address: str) -> None: ...
+    def connections(self, address: str) -> int: ...
+    def statements(self, address: str) -> AbstractContextManager[list[str]]: ...
 
 
 def describe(engine: str) -> dict[str, Any]:
@@ -52,36 +56,59 @@ def describe(engine: str) -> dict[str, Any]:
     return described
 
 
-def measure(cluster: Cluster, engine: str, has_worker: bool, scenario: Scenario, limit: float) -> dict[str, Any]:
+def measure(store: Store, engine: str, has_worker: bool, scenario: Scenario, limit: float) -> dict[str, Any]:
     """Seconds, and what was used meanwhile; raises Failed."""
     python = environments.python(engine)
-    options = ("--concurrency", str(scenario.concurrency), "--delay", str(scenario.delay))
-    with cluster.database() as dsn, _tally() as tally, ExitStack() as stack:
-        with _spawn(python, engine, "prepare", dsn) as process:
-            process.end(_START_SECONDS)
-        cluster.settle_down()
-        workers = [
-            stack.enter_context(_spawn(python, engine, "work", dsn, scenario.name, *options, tally=tally))
-            for _ in range(scenario.workers if has_worker else 0)
-        ]
-        for worker in workers:
-            worker.expect_ready()
-        if scenario.name == "idle":
-            return _watch_idle(cluster, dsn, scenario.size)
-        client = stack.enter_context(
-            _spawn(python, engine, "client", dsn, scenario.name, str(scenario.size), *options, tally=tally)
-        )
-        _hear(client, workers, _START_SECONDS)
-        used, worked = cluster.usage(), sum(w.cpu_seconds() for w in workers)
-        client.go()
-        result: dict[str, Any] = json.loads(_hear(client, workers, limit))
-        used, worked = cluster.usage() - used, sum(w.cpu_seconds() for w in workers) - worked
-    tasks = result["tasks"]
+    with _database(store, python, engine, scenario) as address:
+        with _tally() as tally, ExitStack() as stack:
+            store.settle_down()
+            given = (address, json.dumps(asdict(scenario)))
+            workers = [
+                stack.enter_context(_spawn(python, engine, "work", *given, tally=tally))
+                for _ in range(scenario.workers if has_worker else 0)
+            ]
+            for worker in workers:
+                worker.expect_ready()
+            if scenario.kind == "idle":
+                return _watch_idle(store, address, scenario.size)
+            client = stack.enter_context(_spawn(python, engine, "client", *given, tally=tally))
+            _hear(client, workers, _START_SECONDS)
+            before = store.traffic(address) | store.usage() | {"worker": _cpu_seconds(workers)}
+            client.go()
+            result: dict[str, Any] = json.loads(_hear(client, workers, limit))
+            after = store.usage() | {"worker": _cpu_seconds(workers)}
+        store.await_quiet(address)
+        after |= store.traffic(address)
+    each = {name: (after[name] - before[name]) / result["tasks"] for name in after}
     return result | {
-        "postgres_cpu_ms_per_task": used.cpu_seconds * 1000 / tasks,
-        "worker_cpu_ms_per_task": worked * 1000 / tasks if has_worker else None,
-        "wal_bytes_per_task": used.wal_bytes / tasks,
-    }
+        "database_cpu_ms_per_task": each.pop("cpu_seconds") * 1000,
+        "worker_cpu_ms_per_task": each.pop("worker") * 1000 if workers else None,
+    } | {f"{name}_per_task": count for name, count in each.items()}  # fmt: skip
+
+
+@contextmanager
+def _database(store: Store, python: Path, engine: str, scenario: Scenario) -> Iterator[str]:
+    """A new database with the engine's schema; with a history, the one that is kept."""
+
+    def prepare(address: str) -> None:
+        with _spawn(python, engine, "prepare", address) as process:
+            process.end(_START_SECONDS)
+
+    def prepare_with_history(address: str) -> None:
+        prepare(address)
+        history.fill(address, scenario.history)
+
+    if scenario.history:
+        assert isinstance(store, Cluster)
+        yield store.kept(scenario.history, prepare_with_history)
+    else:
+        with store.database(logs_statements=scenario.kind == "idle") as address:
+            prepare(address)
+            yield address
+
+
+def _cpu_seconds(processes: list[_Process]) -> float:
+    return sum(process.cpu_seconds() for process in processes)
 
 
 def _hear(client: _Process, workers: list[_Process], limit: float) -> str:
@@ -95,15 +122,17 @@ def _hear(client: _Process, workers: list[_Process], limit: float) -> str:
     return client.line(0)
 
 
-def _watch_idle(cluster: Cluster, dsn: str, seconds: int) -> dict[str, Any]:
+def _watch_idle(store: Store, address: str, seconds: int) -> dict[str, Any]:
     time.sleep(_CALM)
-    before, begin = cluster.transactions(dsn), time.monotonic()
-    time.sleep(seconds)
-    after, took = cluster.transactions(dsn), time.monotonic() - begin
+    with store.statements(address) as asked:
+        begin = time.monotonic()
+        time.sleep(seconds)
+        took = time.monotonic() - begin
     return {
         "seconds": took,
-        "statements_per_second": (after - before) / took,
-        "connections": cluster.connections(dsn),
+        "statements_per_second": len(asked) / took,
+        "statements": Counter(text[:_TEXT] for text in asked),
+        "connections": store.connections(address),
     }
 
 
@@ -183,7 +212,7 @@ def _spawn(
     environment = {k: v for k, v in os.environ.items() if k != "DATABASE_URL" and not k.startswith("PGFLOW_")}
     environment |= {TALLY_READ: str(tally[0]), TALLY_WRITE: str(tally[1])}
     descriptors = tuple(end for end in tally if end >= 0)
-    process = _Process([str(python), "-m", f"engines.{engine}", role, *arguments], environment, descriptors)
+    process = _Process([str(python), "-m", f"peers.{engine}", role, *arguments], environment, descriptors)
     try:
         yield process
     finally:

@@ -1,133 +1,155 @@
-"""From single measurements to medians, ratios and tables."""
+"""Writes docs/explanation/benchmarks.md and its charts from what `run.py` has kept.
+
+.venv/bin/python benchmarks/report.py
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from statistics import median, quantiles
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-_DASH = "–"
+import charts
+import results
+import summary
+import tables
+from guarantees import GUARANTEES, Guarantees
+from workloads import DEFAULT, WORKLOADS
+
+_PAGE = "benchmarks.md"
+
+#: File, title, workload, column, digits.
+_CHARTS = (
+    ("benchmark-fanout.svg", "Fan-out: tasks per second", "fanout", "tasks_per_second", 0),
+    ("benchmark-fanout-cpu.svg", "Fan-out: CPU of the database, ms per task", "fanout", "database_cpu_ms_per_task", 3),
+    ("benchmark-runs.svg", "Runs of 3 steps: tasks per second", "runs", "tasks_per_second", 0),
+    ("benchmark-latency1.svg", "Latency of a run of 1 step, idle system: median, ms", "latency1", "p50_ms", 1),
+    ("benchmark-latency3.svg", "Latency of a run of 3 steps, idle system: median, ms", "latency3", "p50_ms", 1),
+)
+
+_HEAD = """\
+# Benchmarks
+
+Written by `make bench-report` from what `make bench` measured: edit [the harness](../../benchmarks/README.md), not this page.
+"""
+
+_HOW_TO_READ = """\
+## How to read it
+
+- Every peer is set up as its documents say, at the version above; what each does in a workload, what is in its favour and what
+  cannot be compared stands in [the harness](../../benchmarks/README.md). *floor* is no engine: it writes the rows of our fan-out by
+  plain SQL in batches of 1,000, judges and recovers nothing, and is what PostgreSQL itself needs.
+- Wall times differ by half from run to run on a small shared machine. So a ratio below 1.5 is no difference: it says *same*. Engines took turns in
+  every round (A B C, A B C); what is shown are medians, with the fastest and the slowest round.
+- Counts are steadier: CPU of all of the database's processes and of the worker's (from `/proc`), transactions that wrote (commits), rows
+  inserted, updated and deleted, pages touched (buffers), bytes of the log (WAL), all per task. Rows and buffers include connecting and a warm-up of 5 items.
+- A task is an item of a fan-out or a step of a run. Engines below 1,000 tasks a second get a tenth of the items in every round, and all of them once.
+"""
 
 
-def summarise(measurements: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row per scenario, number of workers, engine and size: medians over the rounds, and ratios to ours."""
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for one in measurements:
-        groups.setdefault((one["scenario"], one["workers"], one["engine"], one["size"]), []).append(one)
-    rows = [_row(key, group) for key, group in groups.items()]
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Writes the page about the benchmarks, and its charts.")
+    parser.add_argument("--results", type=Path, metavar="DIR", default=results.FOLDER / "full")
+    parser.add_argument("--to", type=Path, metavar="DIR", default=results.ROOT / "docs" / "explanation")
+    given = parser.parse_args()
+    about, measured = results.recall(given.results), results.read(given.results)
+    if not measured:
+        print(f"nothing was measured yet in {given.results}: run `make bench` first", file=sys.stderr)
+        return 1
+    given.to.mkdir(parents=True, exist_ok=True)
+    for name, text in files(about, measured):
+        (given.to / name).write_text(text)
+    print(f"wrote {given.to / _PAGE}")
+    return 0
+
+
+def files(about: dict[str, Any], measured: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    """The charts and the page, each with its name."""
+    rows = summary.summarise(measured)
+    drawn = [(name, drawing) for name, *what in _CHARTS if (drawing := _chart(rows, *what))]
+    yield from drawn
+    figures = [f"![{name.removesuffix('.svg')}]({name})" for name, _ in drawn]
+    parts = [
+        _HEAD, _circumstances(about, measured), *figures, _HOW_TO_READ, _guarantees(), "## Measured", *_tables(rows),
+        _missing(about, rows),
+    ]  # fmt: skip
+    yield _PAGE, "\n\n".join(part.strip() for part in parts if part) + "\n"
+
+
+def _chart(rows: list[summary.Row], title: str, workload: str, column: str, digits: int) -> str | None:
+    """A bar per engine, of the largest size that it did; the best first."""
+    largest: dict[str, summary.Row] = {}
+    for row in tables.rows_of(rows, WORKLOADS[workload]):
+        if row.get(column) is not None and row["size"] >= largest.get(row["engine"], row)["size"]:
+            largest[row["engine"]] = row
+    if not largest:
+        return None
+    found = sorted(largest.values(), key=lambda row: row[column], reverse=column == "tasks_per_second")
+    shown = tables.number(column, digits)
+    return charts.bars(title, [charts.Bar(row["engine"], row[column], shown(row)) for row in found])
+
+
+def _circumstances(about: dict[str, Any], measured: list[dict[str, Any]]) -> str:
+    machine, when = about["machine"], sorted(one["at"] for one in measured)
+    loads = [one["load"] for one in measured]
+    settings = ", ".join(f"{name} {value}" for name, value in about["postgres"].items() if name != "server_version")
+    versions = [
+        [name, engine["version"], engine["python"]] for name, engine in about["engines"].items() if engine["available"]
+    ]
+    return f"""\
+## Where and with what
+
+- Measured from {when[0]} to {when[-1]}, on {machine["cpus"]} CPUs, {machine["platform"]}.
+- Load average of the machine before each measurement, our own processes included: {min(loads):.1f} to {max(loads):.1f}{_quiet(loads, machine["cpus"])}
+- PostgreSQL {about["postgres"]["server_version"]}, with {settings}; client, worker and server are separate processes, one worker process unless said
+  otherwise, {about["concurrency"]} handlers at once for every engine that has such a setting.
+- Sources of ours: `{about["source"]}` (a hash that `run.py` computes).
+
+{tables.markdown([["engine", "version", "Python"], *versions])}"""
+
+
+def _quiet(loads: list[float], cpus: int) -> str:
+    if max(loads) <= 2 * cpus:
+        return "."
+    return ". **The machine was busy with other things: wall times and latencies are no final numbers, nor are their ratios.**"
+
+
+def _guarantees() -> str:
+    titles = ["engine", *(name.replace("_", " ") for name in Guarantees._fields)]
+    return f"""\
+## What each does for a task
+
+*Results*: is what a handler returns kept? *Retries*: does a failed task run again by default? *Recovery*: does a task come back after its worker was
+killed with kill -9, and how is that noticed? *Fenced*: can a worker that was given up for dead, but is not, no longer settle it? *Dag*: can a
+task wait for several others and get what they returned?
+
+{tables.markdown([titles, *([name, *each] for name, each in GUARANTEES.items())])}"""
+
+
+def _tables(rows: list[summary.Row]) -> Iterator[str]:
+    for name, workload in WORKLOADS.items():
+        found = tables.rows_of(rows, workload)
+        if not found and name in DEFAULT:
+            yield f"### {name}\n\nNot measured yet."
+        elif found:
+            yield f"### {name}: {workload.title}\n\n{tables.markdown(tables.cells(workload, found))}{_asked(found)}"
+
+
+def _asked(rows: list[summary.Row]) -> str:
+    """What an idle worker of ours asked."""
     for row in rows:
-        row |= _ratios(row, rows)
-    return rows
+        if row["engine"] == "ours" and "statements" in row:
+            asked = ", ".join(f"{count} × `{text}`" for text, count in row["statements"].items())
+            return f"\n\nOurs asked in {row['seconds']:.0f} s: {asked}."
+    return ""
 
 
-def _row(key: tuple[Any, ...], group: list[dict[str, Any]]) -> dict[str, Any]:
-    scenario, workers, engine, size = key
-    row = {"scenario": scenario, "workers": workers, "engine": engine, "size": size, "rounds": len(group)}
-    if failures := [one["failed"] for one in group if "failed" in one]:
-        return row | {"failed": failures[0]}
-    seconds = [one["seconds"] for one in group]
-    row |= {"seconds": median(seconds), "fastest": min(seconds), "slowest": max(seconds)}
-    names = ("start_seconds", "postgres_cpu_ms_per_task", "worker_cpu_ms_per_task", "wal_bytes_per_task",
-             "statements_per_second", "connections")  # fmt: skip
-    row |= {name: median(one[name] for one in group) for name in names if group[0].get(name) is not None}
-    if "tasks" in group[0]:
-        row["tasks_per_second"] = median(one["tasks"] / one["seconds"] for one in group)
-    if "latencies" in group[0]:
-        row |= _percentiles(group)
-    return row
+def _missing(about: dict[str, Any], rows: list[summary.Row]) -> str:
+    absent = tables.missing(rows, about["engines"])
+    return "\n".join(["## What could not be measured", "", *(f"- {line}" for line in absent or ["Nothing."])])
 
 
-def _percentiles(group: list[dict[str, Any]]) -> dict[str, float]:
-    """Of each round, then the median over the rounds: one bad round does not make the tail."""
-    rounds = [quantiles(one["latencies"], n=100, method="inclusive") for one in group]
-    return {f"p{p}_ms": median(cuts[p - 1] for cuts in rounds) * 1000 for p in (50, 95, 99)}
-
-
-def _ratios(row: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, float]:
-    """How many times slower than ours in the same scenario (below 1: faster); how much more than with one worker."""
-    ratios = {}
-    for name, is_better_high in (("p50_ms", False), ("tasks_per_second", True)):
-        ours = _value(rows, name, row, engine="ours")
-        if name in row and ours and "times_ours" not in ratios:
-            ratios["times_ours"] = ours / row[name] if is_better_high else row[name] / ours
-    alone = _value(rows, "tasks_per_second", row, workers=1, size=row["size"])
-    if row["scenario"] == "scale" and "tasks_per_second" in row and alone:
-        ratios["times_one_worker"] = row["tasks_per_second"] / alone
-    return ratios
-
-
-def _value(rows: list[dict[str, Any]], name: str, like: dict[str, Any], **other: Any) -> float | None:
-    wanted = {key: like[key] for key in ("scenario", "workers", "engine")} | other
-    return next((r[name] for r in rows if name in r and all(r[k] == v for k, v in wanted.items())), None)
-
-
-# ---------------------------------------------------------------------------------------- text
-
-
-def _number(name: str, digits: int, thousands: bool = False) -> Callable[[dict[str, Any]], str]:
-    def show(row: dict[str, Any]) -> str:
-        return _DASH if row.get(name) is None else f"{row[name]:{',' if thousands else ''}.{digits}f}"
-
-    return show
-
-
-def _spread(row: dict[str, Any]) -> str:
-    return f"{row['fastest']:.3f} .. {row['slowest']:.3f}" if "fastest" in row else _DASH
-
-
-def _keeps(row: dict[str, Any]) -> str:
-    return "yes" if row["keeps_results"] else "no"
-
-
-_Column = tuple[str, Callable[[dict[str, Any]], str]]
-_NAME: list[_Column] = [("engine", lambda row: row["engine"])]
-_SIZE: list[_Column] = [("size", _number("size", 0, thousands=True))]
-_RATIO: list[_Column] = [("x ours", _number("times_ours", 2))]
-_TIMES: list[_Column] = [
-    ("median s", _number("seconds", 3)),
-    ("spread", _spread),
-    ("tasks/s", _number("tasks_per_second", 0, thousands=True)),
-]
-_COSTS: list[_Column] = [
-    ("PG CPU ms/task", _number("postgres_cpu_ms_per_task", 3)),
-    ("worker CPU ms/task", _number("worker_cpu_ms_per_task", 3)),
-    ("WAL B/task", _number("wal_bytes_per_task", 0, thousands=True)),
-    ("keeps results", _keeps),
-]
-_LATENCY: list[_Column] = [(f"p{p} ms", _number(f"p{p}_ms", 1)) for p in (50, 95, 99)]
-
-#: What each scenario shows.
-_COLUMNS: dict[str, list[_Column]] = {
-    "fanout": _NAME + _SIZE + _TIMES + _RATIO + _COSTS,
-    "runs": [*_NAME, *_SIZE, *_TIMES, ("of it starting s", _number("start_seconds", 3)), *_RATIO, *_COSTS],
-    "latency1": _NAME + _LATENCY + _RATIO + _COSTS,
-    "latency3": _NAME + _LATENCY + _RATIO + _COSTS,
-    "scale": [
-        *_NAME, ("workers", _number("workers", 0)), *_SIZE, *_TIMES, ("x one worker", _number("times_one_worker", 2)),
-        *_RATIO, *_COSTS,
-    ],
-    "idle": [
-        *_NAME, ("transactions/s", _number("statements_per_second", 2)), ("connections", _number("connections", 0)),
-    ],
-}  # fmt: skip
-
-
-def tables(summary: Iterable[dict[str, Any]], engines: dict[str, dict[str, Any]], titles: dict[str, str]) -> str:
-    """The summary as text, one table per scenario, then what could not be measured and why."""
-    rows = [row | {"keeps_results": engines[row["engine"]]["keeps_results"]} for row in summary]
-    parts = []
-    for scenario, title in titles.items():
-        if of_it := [row for row in rows if row["scenario"] == scenario]:
-            parts += ["", title, "", *_table(_COLUMNS[scenario], of_it)]
-    missing = [f"{name}: not available: {e['reason']}" for name, e in engines.items() if not e["available"]]
-    missing += [f"{row['engine']}: no result in {row['scenario']}: {row['failed']}" for row in rows if "failed" in row]
-    if missing:
-        parts += ["", *missing]
-    return "\n".join(parts)
-
-
-def _table(columns: list[_Column], rows: list[dict[str, Any]]) -> list[str]:
-    cells = [[title for title, _ in columns], *([show(row) for _, show in columns] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = ["  ".join([r[0].ljust(widths[0]), *map(str.rjust, r[1:], widths[1:])]).rstrip() for r in cells]
-    return [lines[0], "  ".join("-" * width for width in widths), *lines[1:]]
+if __name__ == "__main__":
+    sys.exit(main())

@@ -70,5 +70,5 @@ def test_an_unknown_engine_is_refused_with_the_known_ones_named() -> None:
 
 @pytest.mark.parametrize("engine", [name for name in ENGINES if name not in ("ours", "floor")])
 def test_what_a_peer_needs_is_pinned(engine: str) -> None:
-    lines = (BENCHMARKS / "engines" / f"{engine}.txt").read_text().splitlines()
+    lines = (BENCHMARKS / "peers" / f"{engine}.txt").read_text().splitlines()
     assert all("==" in line or line.startswith("# python >= ") for line in lines)

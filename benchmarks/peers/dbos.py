@@ -14,7 +14,7 @@ from importlib.metadata import version
 
 from dbos import DBOS, DBOSClient, DBOSConfig
 
-from engines.harness import Engine, Setup, forever, main, until
+from peers.harness import Engine, Setup, forever, main, until
 
 #: Its default of 1 s would make every latency one of waiting for a poll.
 _POLL_SECONDS = 0.05
@@ -58,7 +58,7 @@ def _launch(dsn: str, setup: Setup) -> None:
 
 
 async def prepare(dsn: str) -> None:
-    await asyncio.to_thread(_launch, dsn, Setup("", 1, 0))
+    await asyncio.to_thread(_launch, dsn, Setup())
     await asyncio.to_thread(DBOS.destroy)
 
 
@@ -74,7 +74,7 @@ async def work(dsn: str, setup: Setup) -> None:
 class _Client:
     def __init__(self, client: DBOSClient, setup: Setup) -> None:
         self.client = client
-        self.spreads = setup.scenario == "scale"
+        self.spreads = setup.scenario.spread
         self.tally = setup.tally
 
     async def fan_out(self, items: int) -> None:
@@ -119,4 +119,4 @@ async def client(dsn: str, setup: Setup) -> AsyncIterator[_Client]:
 
 
 if __name__ == "__main__":
-    main(Engine(version("dbos"), keeps_results=True, prepare=prepare, work=work, client=client, is_slow=True))
+    main(Engine(version("dbos"), prepare=prepare, work=work, client=client, is_slow=True))

@@ -12,7 +12,7 @@ from pgqueuer import Job, PgQueuer
 from pgqueuer.db import AsyncpgDriver
 from pgqueuer.queries import Queries
 
-from engines.harness import Engine, Setup, main, until
+from peers.harness import Engine, Setup, main, until
 
 
 async def prepare(dsn: str) -> None:
@@ -27,8 +27,9 @@ async def work(dsn: str, setup: Setup) -> None:
         @queuer.entrypoint("step")
         async def step(job: Job) -> None:
             await setup.handle()
-            if left := int(job.payload or b"0"):
-                await queuer.qm.queries.enqueue("step", b"%d" % (left - 1))
+            left, _, item = (job.payload or b"").partition(b" ")
+            if left != b"0":
+                await queuer.qm.queries.enqueue("step", b"%d %b" % (int(left) - 1, item))
             setup.tally.add()
 
         setup.ready()
@@ -40,14 +41,18 @@ class _Client:
     def __init__(self, connection: asyncpg.Connection, setup: Setup) -> None:
         self.connection = connection
         self.queries = Queries(AsyncpgDriver(connection))
+        self.setup = setup
         self.tally = setup.tally
 
     async def fan_out(self, items: int) -> None:
-        await self.start_runs(items, 1)
+        await self._enqueue([b"0 %b" % str(element).encode() for element in self.setup.elements(items)])
         await self.finish_runs(items, 1)
 
     async def start_runs(self, runs: int, steps: int) -> None:
-        await self.queries.enqueue(["step"] * runs, [b"%d" % (steps - 1)] * runs, [0] * runs)
+        await self._enqueue([b"%d " % (steps - 1)] * runs)
+
+    async def _enqueue(self, payloads: list[bytes]) -> None:
+        await self.queries.enqueue(["step"] * len(payloads), payloads, [0] * len(payloads))
 
     async def finish_runs(self, runs: int, steps: int) -> None:
         async def done() -> bool:
@@ -57,7 +62,7 @@ class _Client:
         await until(done)
 
     async def run_once(self, steps: int) -> None:
-        await self.queries.enqueue("step", b"%d" % (steps - 1))
+        await self._enqueue([b"%d " % (steps - 1)])
         await self.tally.wait(steps)
 
 
@@ -78,4 +83,4 @@ async def _connection(dsn: str) -> AsyncIterator[asyncpg.Connection]:
 
 if __name__ == "__main__":
     uvloop.install()
-    main(Engine(version("pgqueuer"), keeps_results=False, prepare=prepare, work=work, client=client))
+    main(Engine(version("pgqueuer"), prepare=prepare, work=work, client=client))

@@ -11,12 +11,12 @@ from oban import Job, Oban, worker
 from oban.schema import install
 from psycopg_pool import AsyncConnectionPool
 
-from engines.harness import Engine, Setup, forever, main, until
+from peers.harness import Engine, Setup, forever, main, until
 
 #: Its default.
 _CONNECTIONS = 10
 #: What the step's handler does; set by the process that works.
-_setup = Setup("", 1, 0)
+_setup = Setup()
 
 
 @worker(queue="default")
@@ -82,4 +82,4 @@ def _pool(dsn: str) -> AsyncConnectionPool:
 
 if __name__ == "__main__":
     uvloop.install()
-    main(Engine(version("oban"), keeps_results=False, prepare=prepare, work=work, client=client))
+    main(Engine(version("oban"), prepare=prepare, work=work, client=client))

@@ -7,15 +7,17 @@ Nothing is judged, fenced, recovered or sent to anybody: nothing that does this 
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 import psycopg
+from psycopg.types.json import Jsonb
 
-from engines.harness import Engine, Setup, main
-from engines.ours import flows
-from engines.ours import prepare as migrate
+from peers.harness import Engine, Setup, main
+from peers.ours import flows
+from peers.ours import prepare as migrate
 from pgflow import AsyncClient
 
 _BATCH = 1000
@@ -40,15 +42,15 @@ update pgflow.step_states
 
 _MAKE_TASKS = """
 with task as (
-  select i, jsonb_build_object(
-           'flow_slug', 'fan_out', 'run_id', %(run)s::uuid, 'step_slug', %(step)s::text, 'task_index', i) as message
-    from generate_series(0, %(n)s - 1) as i
+  select (i - 1)::int as i, input, jsonb_build_object(
+           'flow_slug', 'fan_out', 'run_id', %(run)s::uuid, 'step_slug', %(step)s::text, 'task_index', i - 1) as message
+    from jsonb_array_elements(%(inputs)s) with ordinality as e (input, i)
 ), message as (
   insert into pgmq.q_fan_out (vt, message) select clock_timestamp(), t.message from task t order by t.i
   returning msg_id, (message ->> 'task_index')::int as i
 )
 insert into pgflow.step_tasks (flow_slug, run_id, step_slug, task_index, message_id, input)
-select 'fan_out', %(run)s, %(step)s, m.i, m.msg_id, to_jsonb(m.i) from message m
+select 'fan_out', %(run)s, %(step)s, t.i, m.msg_id, t.input from message m join task t using (i)
 """
 
 _CLAIM = """
@@ -70,10 +72,10 @@ returning t.message_id, t.run_id, t.step_slug, t.task_index
 
 _SETTLE = """
 with outcome as (
-  select * from unnest(%(messages)s::bigint[], %(tasks)s::int[]) as o (msg_id, i)
+  select * from unnest(%(messages)s::bigint[], %(tasks)s::int[], %(outputs)s::jsonb[]) as o (msg_id, i, output)
 ), stored as (
   update pgflow.step_tasks t
-     set status = 'completed', output = to_jsonb(o.i), completed_at = now(), settled_fence = fence
+     set status = 'completed', output = o.output, completed_at = now(), settled_fence = fence
     from outcome o
    where t.run_id = %(run)s and t.step_slug = %(step)s and t.task_index = o.i
 ), taken as (
@@ -90,7 +92,7 @@ update pgflow.step_states set remaining_tasks = remaining_tasks - cardinality(%(
 _END_STEP = """
 update pgflow.step_states s
    set status = 'completed', completed_at = now(), output = (
-         select jsonb_agg(t.output order by t.task_index)
+         select case when %(is_map)s then jsonb_agg(t.output order by t.task_index) else min(t.output::text)::jsonb end
            from pgflow.step_tasks t where t.run_id = s.run_id and t.step_slug = s.step_slug)
  where s.run_id = %(run)s and s.step_slug = %(step)s
 """
@@ -105,40 +107,75 @@ returning r.output
 """
 
 
+_START_RUNS = """
+with run as (
+  insert into pgflow.runs (flow_slug, input, remaining_steps)
+  select 'chain3', to_jsonb(i), 3 from generate_series(1, %(runs)s) as i
+  returning run_id
+), states as (
+  insert into pgflow.step_states
+    (flow_slug, run_id, step_slug, remaining_deps, status, started_at, initial_tasks, remaining_tasks)
+  select s.flow_slug, run.run_id, s.step_slug, s.deps_count,
+         case when s.step_index = 0 then 'started' else 'created' end, case when s.step_index = 0 then now() end,
+         1, case when s.step_index = 0 then 1 end
+    from run, pgflow.steps s where s.flow_slug = 'chain3'
+), message as (
+  insert into pgmq.q_chain3 (vt, message)
+  select clock_timestamp(), jsonb_build_object(
+           'flow_slug', 'chain3', 'run_id', run.run_id, 'step_slug', 'first', 'task_index', 0)
+    from run
+  returning msg_id, (message ->> 'run_id')::uuid as run_id
+)
+insert into pgflow.step_tasks (flow_slug, run_id, step_slug, message_id)
+select 'chain3', m.run_id, 'first', m.msg_id from message m
+"""
+
+
 class _Client:
-    def __init__(self, connection: psycopg.AsyncConnection) -> None:
+    def __init__(self, connection: psycopg.AsyncConnection, setup: Setup) -> None:
         self.connection = connection
+        self.setup = setup
+
+    async def start_runs(self, runs: int, steps: int) -> None:
+        assert steps == 3, "there is one chain only"
+        await self.connection.execute(_START_RUNS, {"runs": runs})
 
     async def fan_out(self, items: int) -> None:
+        elements = self.setup.elements(items)
         async with self.connection.transaction():
             run = (await self._row(_START, items=items))[0]
-            await self._start_step(run, "items", 1)
-        await self._batch(run, "items")
+            await self._start_step(run, "items", [items])
+        await self._work(run, "items", [elements])
+        await self._end_step(run, "items", then=("element", elements))
+        await self._work(run, "element", list(range(items)))
+        await self._end_step(run, "element", then=("count", [None]))
+        await self._work(run, "count", [items])
         async with self.connection.transaction():
-            await self.connection.execute(_END_STEP, {"run": run, "step": "items"})
-            await self._start_step(run, "element", items)
-        for _ in range(0, items, _BATCH):
-            await self._batch(run, "element")
-        async with self.connection.transaction():
-            await self.connection.execute(_END_STEP, {"run": run, "step": "element"})
-            await self._start_step(run, "count", 1)
-        await self._batch(run, "count")
-        async with self.connection.transaction():
-            await self.connection.execute(_END_STEP, {"run": run, "step": "count"})
+            await self._execute(_END_STEP, run=run, step="count", is_map=False)
             assert await self._row(_END_RUN, run=run) == ({"count": items},)
 
-    async def _start_step(self, run: object, step: str, tasks: int) -> None:
-        for statement in (_BEGIN_STEP, _MAKE_TASKS):
-            await self.connection.execute(statement, {"run": run, "step": step, "n": tasks})
+    async def _start_step(self, run: object, step: str, inputs: list[object]) -> None:
+        await self._execute(_BEGIN_STEP, run=run, step=step, n=len(inputs))
+        await self._execute(_MAKE_TASKS, run=run, step=step, inputs=Jsonb(inputs))
 
-    async def _batch(self, run: object, step: str) -> None:
+    async def _end_step(self, run: object, step: str, then: tuple[str, list[object]]) -> None:
         async with self.connection.transaction():
-            claimed = await (await self.connection.execute(_CLAIM, {"batch": _BATCH})).fetchall()
-            outcomes = {"messages": [row[0] for row in claimed], "tasks": [row[3] for row in claimed]}
-            await self.connection.execute(_SETTLE, {"run": run, "step": step, **outcomes})
+            await self._execute(_END_STEP, run=run, step=step, is_map=step == "element")
+            await self._start_step(run, *then)
+
+    async def _work(self, run: object, step: str, outputs: list[object]) -> None:
+        for _ in range(0, len(outputs), _BATCH):
+            async with self.connection.transaction():
+                claimed = await (await self._execute(_CLAIM, batch=_BATCH)).fetchall()
+                messages, tasks = [row[0] for row in claimed], [row[3] for row in claimed]
+                results = [json.dumps(outputs[task]) for task in tasks]
+                await self._execute(_SETTLE, run=run, step=step, messages=messages, tasks=tasks, outputs=results)
+
+    async def _execute(self, statement: str, **parameters: object) -> psycopg.AsyncCursor:
+        return await self.connection.execute(statement, parameters)
 
     async def _row(self, statement: str, **parameters: object) -> tuple:
-        row = await (await self.connection.execute(statement, parameters)).fetchone()
+        row = await (await self._execute(statement, **parameters)).fetchone()
         assert row is not None
         return row
 
@@ -146,14 +183,15 @@ class _Client:
 async def prepare(dsn: str) -> None:
     await migrate(dsn)
     async with AsyncClient(dsn) as pgflow:
-        await pgflow.compile(flows(Setup("fanout", 0, 0))[0])
+        for flow in flows(Setup()):
+            await pgflow.compile(flow)
 
 
 @asynccontextmanager
-async def client(dsn: str, _setup: Setup) -> AsyncIterator[_Client]:
+async def client(dsn: str, setup: Setup) -> AsyncIterator[_Client]:
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
-        yield _Client(connection)
+        yield _Client(connection, setup)
 
 
 if __name__ == "__main__":
-    main(Engine(version("py-pgflow"), keeps_results=True, prepare=prepare, client=client, scenarios=("fanout",)))
+    main(Engine(version("py-pgflow"), prepare=prepare, client=client, kinds=("fan_out", "start")))

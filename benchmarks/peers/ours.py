@@ -7,27 +7,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
-from engines.harness import Engine, Setup, forever, main, until
+from peers.harness import Engine, Setup, forever, main, until
 from pgflow import AsyncClient, Flow, Worker, schema
 
 
 def flows(setup: Setup) -> list[Flow]:
     """A fan-out with its aggregate, and chains of one and of three steps."""
-    fan = Flow("fan_out")
-
-    @fan.step
-    def items(flow_input: int) -> list[int]:
-        return list(range(flow_input))
-
-    @fan.map(over=items)
-    async def element(item: int) -> int:
-        await setup.handle()
-        return item
-
-    @fan.step
-    async def count(element: list[int]) -> int:
-        return len(element)
-
+    fan = _fan_out_of_texts(setup) if setup.scenario.element_bytes else _fan_out_of_numbers(setup)
     one = Flow("chain1")
 
     @one.step(slug="first")
@@ -57,6 +43,42 @@ def flows(setup: Setup) -> list[Flow]:
         return second
 
     return [fan, one, three]
+
+
+def _fan_out_of_numbers(setup: Setup) -> Flow:
+    fan = Flow("fan_out")
+
+    @fan.step
+    def items(flow_input: int) -> list[int]:
+        return setup.elements(flow_input)
+
+    @fan.map(over=items)
+    async def element(item: int) -> int:
+        await setup.handle()
+        return item
+
+    fan.step(count)
+    return fan
+
+
+def _fan_out_of_texts(setup: Setup) -> Flow:
+    fan = Flow("fan_out")
+
+    @fan.step
+    def items(flow_input: int) -> list[str]:
+        return setup.elements(flow_input)
+
+    @fan.map(over=items)
+    async def element(item: str) -> int:
+        await setup.handle()
+        return len(item)
+
+    fan.step(count)
+    return fan
+
+
+async def count(element: list[int]) -> int:
+    return len(element)
 
 
 async def prepare(dsn: str) -> None:
@@ -102,4 +124,4 @@ async def client(dsn: str, setup: Setup) -> AsyncIterator[_Client]:
 
 
 if __name__ == "__main__":
-    main(Engine(version("py-pgflow"), keeps_results=True, prepare=prepare, work=work, client=client))
+    main(Engine(version("py-pgflow"), prepare=prepare, work=work, client=client))

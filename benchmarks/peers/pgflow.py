@@ -20,7 +20,7 @@ from pgmq.install import get_embedded_install_sql
 from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
 
-from engines.harness import STEPS, Engine, Setup, main, until
+from peers.harness import Engine, Setup, main, until
 
 _MIGRATIONS = Path(sys.prefix) / "npm" / "package" / "dist" / "supabase" / "migrations"
 _BATCH, _MAX_CONCURRENT, _CONNECTIONS = 10, 10, 4
@@ -78,7 +78,7 @@ async def work(dsn: str, setup: Setup) -> None:
 
 
 def _flow(setup: Setup) -> str:
-    return f"chain{STEPS[setup.scenario]}" if setup.scenario in STEPS else "fan_out"
+    return f"chain{setup.scenario.steps}" if setup.scenario.steps else "fan_out"
 
 
 async def _beat(pool: AsyncConnectionPool, worker: uuid.UUID) -> None:
@@ -178,4 +178,4 @@ async def _execute(pool: AsyncConnectionPool, query: str, parameters: tuple[Any,
 
 
 if __name__ == "__main__":
-    main(Engine("@pgflow/core 0.8.1", keeps_results=True, prepare=prepare, work=work, client=client, is_slow=True))
+    main(Engine("@pgflow/core 0.8.1", prepare=prepare, work=work, client=client, is_slow=True))

@@ -12,7 +12,7 @@ import psycopg
 from absurd_sdk import AsyncAbsurd, AsyncTaskContext
 from absurdctl import BUNDLED_SCHEMA_SQL
 
-from engines.harness import Engine, Setup, main, until
+from peers.harness import Engine, Setup, main, until
 
 #: Its default of 0.25 s would make every latency one of waiting for a poll.
 _POLL_SECONDS = 0.02
@@ -99,4 +99,4 @@ async def client(dsn: str, setup: Setup) -> AsyncIterator[_Client]:
 
 
 if __name__ == "__main__":
-    main(Engine(version("absurd-sdk"), keeps_results=True, prepare=prepare, work=work, client=client, is_slow=True))
+    main(Engine(version("absurd-sdk"), prepare=prepare, work=work, client=client, is_slow=True))

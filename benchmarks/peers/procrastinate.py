@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 import procrastinate
 
-from engines.harness import Engine, Setup, main, until
+from peers.harness import Engine, Setup, main, until
 
 
 def _app(dsn: str, setup: Setup) -> procrastinate.App:
@@ -27,7 +27,7 @@ def _app(dsn: str, setup: Setup) -> procrastinate.App:
 
 
 async def prepare(dsn: str) -> None:
-    async with _app(dsn, Setup("", 1, 0)).open_async() as app:
+    async with _app(dsn, Setup()).open_async() as app:
         await app.schema_manager.apply_schema_async()
 
 
@@ -69,4 +69,4 @@ async def client(dsn: str, setup: Setup) -> AsyncIterator[_Client]:
 
 
 if __name__ == "__main__":
-    main(Engine(version("procrastinate"), keeps_results=False, prepare=prepare, work=work, client=client, is_slow=True))
+    main(Engine(version("procrastinate"), prepare=prepare, work=work, client=client, is_slow=True))

@@ -1,8 +1,8 @@
 """The process around an engine: its command line, and how it talks to `run.py`.
 
-    python -m engines.<name> prepare DSN
-    python -m engines.<name> work    DSN SCENARIO        says `ready`, works until SIGTERM
-    python -m engines.<name> client  DSN SCENARIO SIZE   says `ready`, waits for a line, works, says its result in JSON
+    python -m peers.<name> prepare DSN
+    python -m peers.<name> work    DSN SCENARIO        says `ready`, works until SIGTERM
+    python -m peers.<name> client  DSN SCENARIO SIZE   says `ready`, waits for a line, works, says its result in JSON
 
 Needs nothing but the standard library, since it runs in every engine's environment.
 """
@@ -29,8 +29,6 @@ TALLY_READ, TALLY_WRITE = "BENCH_TALLY_READ", "BENCH_TALLY_WRITE"
 #: Where `run.py` listens; what libraries print goes to the log instead.
 _answers = os.fdopen(os.dup(1), "w")
 
-#: Steps of a run in each scenario that has runs.
-STEPS = {"runs": 3, "latency1": 1, "latency3": 3}
 #: Runs that nobody measures, before those that are: connections, plans and flows are then there.
 _WARM_UP = 5
 #: Seconds between two runs of a latency scenario. At random, so that nobody is in step with a poller.
@@ -67,22 +65,55 @@ class Tally:
         self._count -= count
 
 
+@dataclass(frozen=True)
+class Scenario:
+    """What is measured, with which processes."""
+
+    workload: str = ""
+    #: What the client does: a key of `_KINDS`, or "idle".
+    kind: str = ""
+    #: Items, runs, or seconds of idling.
+    size: int = 0
+    #: Steps of a run; 0 where there are items instead of runs.
+    steps: int = 0
+    workers: int = 1
+    #: Handlers at once in a worker process.
+    concurrency: int = 100
+    #: Seconds that every handler waits.
+    delay: float = 0.0
+    #: Size of an item; 0: a small number.
+    element_bytes: int = 0
+    #: Finished tasks that are in the database beforehand.
+    history: int = 0
+    #: Whether items have to be spread over the worker processes, whatever else an engine would do.
+    spread: bool = False
+
+
 @dataclass
 class Setup:
     """What `run.py` asks of an engine's processes."""
 
-    scenario: str
-    concurrency: int
-    delay: float
+    scenario: Scenario = field(default_factory=Scenario)
     tally: Tally = field(default_factory=Tally)
+
+    @property
+    def concurrency(self) -> int:
+        return self.scenario.concurrency
 
     def ready(self) -> None:
         _say("ready")
 
     async def handle(self) -> None:
         """What a handler does."""
-        if self.delay:
-            await asyncio.sleep(self.delay)
+        if self.scenario.delay:
+            await asyncio.sleep(self.scenario.delay)
+
+    def elements(self, count: int) -> list[Any]:
+        """So many items: numbers, or texts that hardly compress, always the same ones."""
+        if not self.scenario.element_bytes:
+            return list(range(count))
+        source = random.Random(1)  # noqa: S311  # the same ones for everybody
+        return [source.randbytes(self.scenario.element_bytes // 2).hex() for _ in range(count)]
 
 
 class Client(Protocol):
@@ -98,120 +129,128 @@ class Engine:
 
     #: Says which version is measured.
     version: str
-    #: Whether the result of every task is in the database in the end.
-    keeps_results: bool
     prepare: Callable[[str], Awaitable[None]]
     client: Callable[[str, Setup], AbstractAsyncContextManager[Client]]
     #: None: the client does the work itself.
     work: Callable[[str, Setup], Awaitable[None]] | None = None
-    scenarios: tuple[str, ...] = ("fanout", "runs", "latency1", "latency3", "scale", "idle")
-    #: Below 1,000 tasks a second: gets a tenth of the size, unless the full size is asked for.
+    kinds: tuple[str, ...] = ("fan_out", "runs", "start", "latency", "idle")
+    #: Below 1,000 tasks a second: gets a tenth of the items, and all of them once.
     is_slow: bool = False
+    #: Not even once.
+    is_slowest: bool = False
+    #: Where it keeps its work: "postgres" or "redis".
+    store: str = "postgres"
 
 
 def main(engine: Engine) -> None:
     """The command line of an engine's processes."""
     parser = argparse.ArgumentParser()
     parser.add_argument("role", choices=["describe", "prepare", "work", "client"])
-    parser.add_argument("dsn", nargs="?", default="")
-    parser.add_argument("scenario", nargs="?", default="")
-    parser.add_argument("size", nargs="?", type=int, default=0)
-    parser.add_argument("--concurrency", type=int, default=100)
-    parser.add_argument("--delay", type=float, default=0.0)
+    parser.add_argument("address", nargs="?", default="")
+    parser.add_argument("scenario", nargs="?", default="{}")
     given = parser.parse_args()
     os.dup2(2, 1)
-    setup = Setup(given.scenario, given.concurrency, given.delay)
+    setup = Setup(Scenario(**json.loads(given.scenario)))
     if given.role == "describe":
         _say(json.dumps(_describe(engine)))
     elif given.role == "prepare":
-        asyncio.run(_prepare(engine, given.dsn))
+        asyncio.run(_prepare(engine, given.address))
     elif given.role == "work":
-        asyncio.run(_work(engine, given.dsn, setup))
+        asyncio.run(_work(engine, given.address, setup))
     else:
-        asyncio.run(_client(engine, given.dsn, setup, given.size))
+        asyncio.run(_client(engine, given.address, setup))
 
 
 def _describe(engine: Engine) -> dict[str, Any]:
     return {
         "version": engine.version,
         "python": sys.version.split()[0],
-        "keeps_results": engine.keeps_results,
         "has_worker": engine.work is not None,
-        "scenarios": engine.scenarios,
+        "kinds": engine.kinds,
         "is_slow": engine.is_slow,
+        "is_slowest": engine.is_slowest,
+        "store": engine.store,
     }
 
 
-async def _prepare(engine: Engine, dsn: str) -> None:
-    await engine.prepare(dsn)
+async def _prepare(engine: Engine, address: str) -> None:
+    await engine.prepare(address)
 
 
-async def _work(engine: Engine, dsn: str, setup: Setup) -> None:
+async def _work(engine: Engine, address: str, setup: Setup) -> None:
     assert engine.work is not None
-    working = asyncio.ensure_future(engine.work(dsn, setup))
+    working = asyncio.ensure_future(engine.work(address, setup))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, working.cancel)
     with contextlib.suppress(asyncio.CancelledError):
         await working
 
 
-async def _client(engine: Engine, dsn: str, setup: Setup, size: int) -> None:
+async def _client(engine: Engine, address: str, setup: Setup) -> None:
     setup.tally.listen()
-    async with engine.client(dsn, setup) as client:
-        measure = _SCENARIOS[setup.scenario](client, STEPS.get(setup.scenario, 0), size)
+    async with engine.client(address, setup) as client:
+        measure = _KINDS[setup.scenario.kind](client, setup.scenario)
         await anext(measure)  # the warm-up
         setup.ready()
         sys.stdin.readline()
         _say(json.dumps(await anext(measure)))
 
 
-# ---------------------------------------------------------------------------------------- the scenarios
+# ---------------------------------------------------------------------------------------- what clients do
 #
 # Each yields twice: when it is warm, and its result.
 
 
-async def _fan_out(client: Client, _steps: int, items: int) -> Any:
+async def _fan_out(client: Client, scenario: Scenario) -> Any:
     await client.fan_out(_WARM_UP)
     yield
     begin = time.perf_counter()
-    await client.fan_out(items)
-    yield {"tasks": items, "seconds": time.perf_counter() - begin}
+    await client.fan_out(scenario.size)
+    yield {"tasks": scenario.size, "seconds": time.perf_counter() - begin}
 
 
-async def _runs(client: Client, steps: int, runs: int) -> Any:
-    await client.start_runs(_WARM_UP, steps)
-    await client.finish_runs(_WARM_UP, steps)
+async def _runs(client: Client, scenario: Scenario) -> Any:
+    await client.start_runs(_WARM_UP, scenario.steps)
+    await client.finish_runs(_WARM_UP, scenario.steps)
     yield
     begin = time.perf_counter()
-    await client.start_runs(runs, steps)
+    await client.start_runs(scenario.size, scenario.steps)
     started = time.perf_counter()
-    await client.finish_runs(runs, steps)
+    await client.finish_runs(scenario.size, scenario.steps)
     yield {
-        "tasks": runs * steps,
+        "tasks": scenario.size * scenario.steps,
         "seconds": time.perf_counter() - begin,
         "start_seconds": started - begin,
     }
 
 
-async def _latency(client: Client, steps: int, runs: int) -> Any:
+async def _start(client: Client, scenario: Scenario) -> Any:
+    """Nobody works on them. What is counted as tasks are runs."""
+    await client.start_runs(_WARM_UP, scenario.steps)
+    yield
+    begin = time.perf_counter()
+    await client.start_runs(scenario.size, scenario.steps)
+    yield {"tasks": scenario.size, "seconds": time.perf_counter() - begin}
+
+
+async def _latency(client: Client, scenario: Scenario) -> Any:
     pauses = random.Random(1)  # noqa: S311  # the same ones for everybody
     for _ in range(_WARM_UP):
-        await client.run_once(steps)
+        await client.run_once(scenario.steps)
     yield
     took = []
-    for _ in range(runs):
+    for _ in range(scenario.size):
         await asyncio.sleep(pauses.uniform(*_PAUSE))
         begin = time.perf_counter()
-        await client.run_once(steps)
+        await client.run_once(scenario.steps)
         took.append(time.perf_counter() - begin)
-    yield {"tasks": runs * steps, "seconds": sum(took), "latencies": took}
+    yield {"tasks": scenario.size * scenario.steps, "seconds": sum(took), "latencies": took}
 
 
-_SCENARIOS: dict[str, Callable[[Client, int, int], Any]] = {
-    "fanout": _fan_out,
-    "scale": _fan_out,
+_KINDS: dict[str, Callable[[Client, Scenario], Any]] = {
+    "fan_out": _fan_out,
     "runs": _runs,
-    "latency1": _latency,
-    "latency3": _latency,
+    "start": _start,
+    "latency": _latency,
 }
 
 
