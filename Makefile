@@ -7,9 +7,12 @@ READY := $(VENV)/.ready
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 MUTATE_ARGS ?=
+PROFILE_ARGS ?=
+# Runs a command with PGFLOW_TEST_DSN leading to a throw-away server of Debian's.
+ON_DEBIANS := scripts/with_pg15.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-pg15 soak mutate check fix bench docs
+.PHONY: help setup demo test test-slow test-pg15 soak mutate check fix bench bench-quick bench-report profile guard docs
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,8 +57,22 @@ fix: setup ## format, mend what can be mended, generate the sync twins
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup ## measure against the peers, on a PostgreSQL of its own (BENCH_ARGS: see benchmarks/README.md)
+bench: setup ## measure against the peers, on a PostgreSQL of its own; goes on where it stopped (BENCH_ARGS: see benchmarks/README.md)
 	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
+	$(BIN)/python benchmarks/report.py
+
+bench-quick: setup ## a little of both, in less than five minutes
+	$(BIN)/python benchmarks/run.py --quick $(BENCH_ARGS)
+
+bench-report: setup ## write docs/explanation/benchmarks.md from what was measured
+	$(BIN)/python benchmarks/report.py
+
+profile: setup ## where a busy worker's time goes, in Python and in the database (PROFILE_ARGS; reports: benchmarks/profiles)
+	$(ON_DEBIANS) $(BIN)/python benchmarks/profiler.py $(PROFILE_ARGS)
+
+guard: setup ## count what a task costs, and write it into docs/explanation/performance.md
+	PGFLOW_WRITE_COSTS=1 $(BIN)/pytest tests/guard -k write
+	PGFLOW_WRITE_COSTS=1 $(ON_DEBIANS) $(BIN)/pytest tests/guard -k write
 
 docs: setup ## run what the documents show, and follow their links
 	$(BIN)/pytest tests/docs $(PYTEST_ARGS)

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 _WIDTH, _NAMES, _VALUES, _LINE, _BAR = 640, 120, 110, 26, 16
 _STYLE = (
-    "text{font:13px sans-serif;fill:#444}.title{font-weight:bold}.bar{fill:#9aa5b1}.ours{fill:#2563a8}.floor{fill:#cfd6dd}"
+    "text{font:13px sans-serif;fill:#444}.title{font-weight:bold}"
+    ".bar{fill:#9aa5b1}.ours{fill:#2563a8}.floor{fill:#cfd6dd}"
     "@media(prefers-color-scheme:dark){text{fill:#ccc}.bar{fill:#75808c}.ours{fill:#6aa5e3}.floor{fill:#4a525a}}"
 )
 

@@ -43,8 +43,9 @@ GUARANTEES = {
     "pgflow": Guarantees(
         results="yes: every task, step and run, in PostgreSQL",
         retries="yes: 3 attempts with backoff",
-        recovery="yes: a cron job (pg_cron) requeues what is 30 s over its timeout; three times, then it stays open",
-        fenced="no: completes whatever is 'started', whoever asks",
+        recovery="no: only queued tasks are started, so its task stays 'started' and the run open "
+        "(0.14 requeues it by a cron job, three times)",
+        fenced="no: whoever completes a started task is believed",
         dag="yes",
     ),
     "pgqueuer": Guarantees(

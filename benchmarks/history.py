@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import psycopg
-
 from peers.harness import Setup
 from peers.ours import flows
+
 from pgflow import Client
 
 #: Elements of one map.
@@ -25,7 +25,8 @@ with run as (
   insert into pgflow.step_states (flow_slug, run_id, step_slug, status, remaining_tasks, initial_tasks, output,
                                   created_at, started_at, completed_at)
   select 'fan_out', run.run_id, s.step_slug, 'completed', 0,
-         case when s.step_type = 'map' then %(elements)s else 1 end, outputs.output, run.started_at, run.started_at, now()
+         case when s.step_type = 'map' then %(elements)s else 1 end, outputs.output,
+         run.started_at, run.started_at, now()
     from run, pgflow.steps s left join outputs using (step_slug) where s.flow_slug = 'fan_out'
 )
 insert into pgflow.step_tasks (flow_slug, run_id, step_slug, task_index, message_id, status, attempts_count, input,

@@ -49,7 +49,7 @@ def describe(engine: str) -> dict[str, Any]:
     """Version and abilities of an engine; raises NotAvailable, also if it is installed but does not start."""
     python = environments.python(engine)
     try:
-        with _spawn(python, engine, "describe") as process:
+        with spawn(python, engine, "describe") as process:
             described: dict[str, Any] = json.loads(process.line(_START_SECONDS))
     except Failed as failure:
         raise environments.NotAvailable(str(failure)) from failure
@@ -64,14 +64,14 @@ def measure(store: Store, engine: str, has_worker: bool, scenario: Scenario, lim
             store.settle_down()
             given = (address, json.dumps(asdict(scenario)))
             workers = [
-                stack.enter_context(_spawn(python, engine, "work", *given, tally=tally))
+                stack.enter_context(spawn(python, engine, "work", *given, tally=tally))
                 for _ in range(scenario.workers if has_worker else 0)
             ]
             for worker in workers:
                 worker.expect_ready()
             if scenario.kind == "idle":
                 return _watch_idle(store, address, scenario.size)
-            client = stack.enter_context(_spawn(python, engine, "client", *given, tally=tally))
+            client = stack.enter_context(spawn(python, engine, "client", *given, tally=tally))
             _hear(client, workers, _START_SECONDS)
             before = store.traffic(address) | store.usage() | {"worker": _cpu_seconds(workers)}
             client.go()
@@ -91,7 +91,7 @@ def _database(store: Store, python: Path, engine: str, scenario: Scenario) -> It
     """A new database with the engine's schema; with a history, the one that is kept."""
 
     def prepare(address: str) -> None:
-        with _spawn(python, engine, "prepare", address) as process:
+        with spawn(python, engine, "prepare", address) as process:
             process.end(_START_SECONDS)
 
     def prepare_with_history(address: str) -> None:
@@ -206,13 +206,19 @@ class _Process:
 
 
 @contextmanager
-def _spawn(
-    python: Path, engine: str, role: str, *arguments: str, tally: tuple[int, int] = (-1, -1)
+def spawn(
+    python: Path,
+    engine: str,
+    role: str,
+    *arguments: str,
+    tally: tuple[int, int] = (-1, -1),
+    under: tuple[str, ...] = (),
 ) -> Iterator[_Process]:
+    """A process of an engine; `under` are arguments of Python that come first, such as those of a profiler."""
     environment = {k: v for k, v in os.environ.items() if k != "DATABASE_URL" and not k.startswith("PGFLOW_")}
     environment |= {TALLY_READ: str(tally[0]), TALLY_WRITE: str(tally[1])}
     descriptors = tuple(end for end in tally if end >= 0)
-    process = _Process([str(python), "-m", f"peers.{engine}", role, *arguments], environment, descriptors)
+    process = _Process([str(python), *under, "-m", f"peers.{engine}", role, *arguments], environment, descriptors)
     try:
         yield process
     finally:

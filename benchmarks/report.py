@@ -32,20 +32,21 @@ _CHARTS = (
 _HEAD = """\
 # Benchmarks
 
-Written by `make bench-report` from what `make bench` measured: edit [the harness](../../benchmarks/README.md), not this page.
+Written by `make bench-report` from what `make bench` measured; [the harness](../../benchmarks/README.md) says what each
+engine does in a workload, what is in its favour, and what cannot be compared.
 """
 
 _HOW_TO_READ = """\
 ## How to read it
 
-- Every peer is set up as its documents say, at the version above; what each does in a workload, what is in its favour and what
-  cannot be compared stands in [the harness](../../benchmarks/README.md). *floor* is no engine: it writes the rows of our fan-out by
-  plain SQL in batches of 1,000, judges and recovers nothing, and is what PostgreSQL itself needs.
-- Wall times differ by half from run to run on a small shared machine. So a ratio below 1.5 is no difference: it says *same*. Engines took turns in
-  every round (A B C, A B C); what is shown are medians, with the fastest and the slowest round.
-- Counts are steadier: CPU of all of the database's processes and of the worker's (from `/proc`), transactions that wrote (commits), rows
-  inserted, updated and deleted, pages touched (buffers), bytes of the log (WAL), all per task. Rows and buffers include connecting and a warm-up of 5 items.
-- A task is an item of a fan-out or a step of a run. Engines below 1,000 tasks a second get a tenth of the items in every round, and all of them once.
+- *floor* is no engine: it writes the rows of our fan-out by plain SQL in batches of 1,000, judges and recovers nothing,
+  and is what PostgreSQL itself needs. A task is an item of a fan-out or a step of a run.
+- Medians over the rounds, with the fastest and the slowest; engines took turns in every round (A B C, A B C). Wall
+  times differ by half from run to run on a small shared machine: a ratio below 1.5 is no difference, and says *same*.
+- Counts are steadier: CPU of all processes of the database and of the worker (from `/proc`), transactions that wrote
+  (commits), rows inserted, updated and deleted, pages touched (buffers), bytes of the log (WAL), all per task.
+  Rows and buffers include connecting and a warm-up of 5 items.
+- Engines below 1,000 tasks a second get a tenth of the items in every round, and all of them once.
 """
 
 
@@ -93,7 +94,6 @@ def _chart(rows: list[summary.Row], title: str, workload: str, column: str, digi
 
 def _circumstances(about: dict[str, Any], measured: list[dict[str, Any]]) -> str:
     machine, when = about["machine"], sorted(one["at"] for one in measured)
-    loads = [one["load"] for one in measured]
     settings = ", ".join(f"{name} {value}" for name, value in about["postgres"].items() if name != "server_version")
     versions = [
         [name, engine["version"], engine["python"]] for name, engine in about["engines"].items() if engine["available"]
@@ -102,18 +102,21 @@ def _circumstances(about: dict[str, Any], measured: list[dict[str, Any]]) -> str
 ## Where and with what
 
 - Measured from {when[0]} to {when[-1]}, on {machine["cpus"]} CPUs, {machine["platform"]}.
-- Load average of the machine before each measurement, our own processes included: {min(loads):.1f} to {max(loads):.1f}{_quiet(loads, machine["cpus"])}
-- PostgreSQL {about["postgres"]["server_version"]}, with {settings}; client, worker and server are separate processes, one worker process unless said
-  otherwise, {about["concurrency"]} handlers at once for every engine that has such a setting.
-- Sources of ours: `{about["source"]}` (a hash that `run.py` computes).
+- {_load([one["load"] for one in measured], machine["cpus"])}
+- PostgreSQL {about["postgres"]["server_version"]}, with {settings}.
+- Client, worker and server are separate processes, one worker process unless said otherwise, {about["concurrency"]}
+  handlers at once for every engine that has such a setting.
+- Our sources: `{about["source"]}`, a hash that the harness computes.
 
 {tables.markdown([["engine", "version", "Python"], *versions])}"""
 
 
-def _quiet(loads: list[float], cpus: int) -> str:
+def _load(loads: list[float], cpus: int) -> str:
+    said = f"Load average of the machine before each measurement: {min(loads):.1f} to {max(loads):.1f}."
     if max(loads) <= 2 * cpus:
-        return "."
-    return ". **The machine was busy with other things: wall times and latencies are no final numbers, nor are their ratios.**"
+        return said
+    return f"""{said} **The machine was busy with other things:
+  wall times and latencies are not final, nor are their ratios.**"""
 
 
 def _guarantees() -> str:
@@ -121,9 +124,9 @@ def _guarantees() -> str:
     return f"""\
 ## What each does for a task
 
-*Results*: is what a handler returns kept? *Retries*: does a failed task run again by default? *Recovery*: does a task come back after its worker was
-killed with kill -9, and how is that noticed? *Fenced*: can a worker that was given up for dead, but is not, no longer settle it? *Dag*: can a
-task wait for several others and get what they returned?
+*Results*: is what a handler returns kept? *Retries*: does a failed task run again by default? *Recovery*: does a task
+come back after its worker was killed with kill -9, and how is that noticed? *Fenced*: can a worker that was given up
+for dead, but is not, no longer settle it? *Dag*: can a task wait for several others and get what they returned?
 
 {tables.markdown([titles, *([name, *each] for name, each in GUARANTEES.items())])}"""
 

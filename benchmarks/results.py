@@ -32,9 +32,7 @@ class Part:
 
     def settles(self, one: dict[str, Any]) -> bool:
         """Whether this has been measured, or has failed in whatever round: then it is not tried again."""
-        return any(
-            _same(one, known, _KEY if "failed" not in known else _KEY[:-1]) for known in self.measurements
-        )
+        return any(_same(one, known, _KEY if "failed" not in known else _KEY[:-1]) for known in self.measurements)
 
     def add(self, one: dict[str, Any]) -> None:
         self._write(one)

@@ -118,11 +118,11 @@ def text(summary: list[Row], engines: dict[str, dict[str, Any]]) -> str:
     parts = []
     for workload in WORKLOADS.values():
         if rows := rows_of(summary, workload):
-            parts += ["", f"{workload.name}: {workload.title}", "", *_aligned(cells(workload, rows))]
+            parts += ["", f"{workload.name}: {workload.title}", "", *aligned(cells(workload, rows))]
     return "\n".join([*parts, "", *missing(summary, engines)])
 
 
-def _aligned(lines: list[list[str]]) -> list[str]:
+def aligned(lines: list[list[str]]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     shown = ["  ".join([r[0].ljust(widths[0]), *map(str.rjust, r[1:], widths[1:])]).rstrip() for r in lines]
     return [shown[0], "  ".join("-" * width for width in widths), *shown[1:]]

@@ -77,7 +77,10 @@ _ALL = (
         "latency1", "from starting a run of 1 step to knowing its end, idle system", "latency", 200, rounds=2, steps=1
     ),
     Workload("latency3", "the same with 3 steps", "latency", 200, rounds=2, steps=3),
-    Workload("fanout100k", "ten times as many items", "fan_out", 100_000, like="fanout", engines=("ours", "floor", "pgqueuer")),
+    Workload(
+        "fanout100k", "ten times as many items", "fan_out", 100_000, like="fanout",
+        engines=("ours", "floor", "pgqueuer"),
+    ),
     Workload(
         "map1k", "items that are texts of 1 KB", "fan_out", 10_000, element_bytes=1000, like="fanout",
         engines=("ours", "floor", "pgqueuer"),

@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from celery import Celery, chain, chord, group
-from celery.signals import worker_ready
 
 from peers.harness import Engine, Setup, forever, main, until
 
@@ -38,9 +37,10 @@ async def prepare(_address: str) -> None:
 
 
 async def work(address: str, setup: Setup) -> None:
-    worker_ready.connect(lambda **_: setup.ready(), weak=False)
     # Of its pools the one for many handlers that mostly wait and need no other library.
-    worker = _app(address, setup).WorkController(pool_cls="threads", concurrency=setup.concurrency)
+    worker = _app(address, setup).WorkController(
+        pool_cls="threads", concurrency=setup.concurrency, ready_callback=lambda _consumer: setup.ready()
+    )
     threading.Thread(target=worker.start, daemon=True).start()
     await forever()
 
