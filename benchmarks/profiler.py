@@ -29,17 +29,21 @@ from workloads import WORKLOADS
 _FOLDER = Path(__file__).parent / "profiles"
 _SETTINGS = {
     "shared_preload_libraries": "pg_stat_statements, auto_explain",
-    "pg_stat_statements.track": "all",
-    "track_io_timing": "on",
     "fsync": "on",
     "synchronous_commit": "on",
     "full_page_writes": "on",
 }
-_EXPLAIN = {"log_min_duration": "0", "log_analyze": "on", "log_buffers": "on", "log_timing": "off",
-            "log_nested_statements": "on"}  # fmt: skip
+_COUNT = {"pg_stat_statements.track": "all"}
+_EXPLAIN = {
+    "auto_explain.log_min_duration": "0",
+    "auto_explain.log_analyze": "on",
+    "auto_explain.log_buffers": "on",
+    "auto_explain.log_timing": "off",
+    "auto_explain.log_nested_statements": "on",
+}
 _SECONDS = 300
-#: Statements and plans that are shown.
-_MOST = 40
+#: Statements and plans that are shown, and characters of a statement.
+_MOST, _TEXT = 40, 150
 #: Of the size: every plan is written to the log.
 _EXPLAINED_SHARE = 10
 
@@ -52,7 +56,7 @@ select case when toplevel then 'call' else 'inner' end, round(total_exec_time)::
  where d.datname = current_database() and query !~* '^(create|alter|set|listen)'
  order by total_exec_time desc limit %s
 """
-_TITLES = ["", "ms in all", "calls", "ms", "rows", "buffers", "WAL B", "statement"]
+_TITLES = ["", "ms in all", "calls", "ms", "rows", "buffers", "WAL B"]
 
 _ENTRY = re.compile(r"LOG:  duration: ([\d.]+) ms  plan:\n((?:\t.*\n)+)")
 _PLAN = re.compile(r"^\t\S[^\n]*\(cost=", re.MULTILINE)
@@ -75,7 +79,7 @@ def main() -> int:
     )  # fmt: skip
 
     log = _restart(server)
-    dsn = _database(server, "profiled")
+    dsn = _database(server, "profiled", _COUNT)
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("create extension pg_stat_statements")
     took = _work(dsn, scenario, under=("-m", "pyinstrument", "-r", "pyisession", "-o", str(session)))
@@ -85,10 +89,7 @@ def main() -> int:
     with psycopg.connect(dsn) as connection:
         (given.to / "statements.txt").write_text(said + _statements(connection))
 
-    dsn = _database(server, "explained")
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        for name, value in _EXPLAIN.items():
-            connection.execute(f"alter database explained set auto_explain.{name} = {value}")
+    dsn = _database(server, "explained", _EXPLAIN)
     _work(dsn, replace(scenario, size=max(given.size // _EXPLAINED_SHARE, 1)))
     (given.to / "plans.txt").write_text(_plans(log.read_text(errors="replace")))
     for name in ("worker.txt", "worker-flat.txt", "statements.txt", "plans.txt"):
@@ -100,8 +101,7 @@ def _restart(server: str) -> Path:
     """Starts the server anew, durable and with the modules loaded; returns its new log."""
     with psycopg.connect(server, autocommit=True) as connection:
         for name, value in _SETTINGS.items():
-            # a module's own settings are unknown until it is loaded, and are taken all the same
-            connection.execute(psycopg.sql.SQL("alter system set {} = {}").format(_identifier(name), _text(value)))
+            connection.execute(f"alter system set {name} = {value}")
         row = connection.execute("show data_directory").fetchone()
     assert row is not None
     data = Path(row[0])
@@ -114,23 +114,16 @@ def _restart(server: str) -> Path:
     return log
 
 
-def _identifier(name: str) -> psycopg.sql.Composable:
-    return psycopg.sql.Identifier(*name.split("."))
-
-
-def _text(value: str) -> psycopg.sql.Composable:
-    parts = [psycopg.sql.Literal(part) for part in value.split(", ")]
-    return psycopg.sql.SQL(", ").join(parts)
-
-
-def _database(server: str, name: str) -> str:
+def _database(server: str, name: str, settings: dict[str, str]) -> str:
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(f"create database {name}")
+        for setting, value in settings.items():
+            connection.execute(f"alter database {name} set {setting} = '{value}'")
     return make_conninfo(server, dbname=name)
 
 
 def _work(dsn: str, scenario: Scenario, under: tuple[str, ...] = ()) -> float:
-    """Seconds that a client and a worker need, the worker as an argument of another module."""
+    """Seconds that a client and a worker need; `under` is as in `spawn`."""
     python, given = Path(sys.executable), (dsn, json.dumps(asdict(scenario)))
     with spawn(python, "ours", "prepare", dsn) as process:
         process.end(_SECONDS)
@@ -153,9 +146,12 @@ def _rendered(session: Path, *options: str) -> str:
 
 
 def _statements(connection: psycopg.Connection) -> str:
-    found = [[str(cell) for cell in row] for row in connection.execute(_STATEMENTS, (_MOST,)).fetchall()]
-    note = "Per call, but for the first number. What a function runs inside (inner) is part of its call too.\n\n"
-    return note + "\n".join(tables.aligned([_TITLES, *([*row[:-1], row[-1][:150]] for row in found)])) + "\n"
+    found = connection.execute(_STATEMENTS, (_MOST,)).fetchall()
+    numbers = tables.aligned([_TITLES, *([str(cell) for cell in row[:-1]] for row in found)])
+    texts = ["statement", "", *(row[-1].strip()[:_TEXT] for row in found)]
+    lines = [f"{line}  {text}".rstrip() for line, text in zip(numbers, texts, strict=True)]
+    note = "Per call, but for the first number. What a function runs inside (inner) is part of its call too."
+    return "\n".join([note, "", *lines, ""])
 
 
 class _Explained(NamedTuple):

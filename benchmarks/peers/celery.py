@@ -16,7 +16,7 @@ from peers.harness import Engine, Setup, forever, main, until
 
 def _app(address: str, setup: Setup) -> Celery:
     app = Celery("bench", broker=address, backend=address)
-    app.conf.worker_hijack_root_logger = False
+    app.set_default()  # in every thread: what comes next in a chain is sent from the pool's
 
     @app.task(name="step")
     def step(number: int) -> int:
