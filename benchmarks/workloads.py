@@ -87,7 +87,8 @@ _ALL = (
     ),
     Workload(
         "scale", "items whose handlers wait 5 ms, 2 at a time per worker process", "fan_out", 2000, rounds=2,
-        workers=(1, 2, 4), concurrency=2, delay=0.005, spread=True, engines=tuple(engine for engine in ENGINES if engine != "floor"),
+        workers=(1, 2, 4), concurrency=2, delay=0.005, spread=True,
+        engines=tuple(engine for engine in ENGINES if engine != "floor"),
     ),
     Workload(
         "saturated", "items whose handlers do not wait, by so many worker processes", "fan_out", 10_000,
