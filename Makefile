@@ -15,7 +15,7 @@ ON_DEBIANS := scripts/with_pg15.sh
 .PHONY: help setup demo test test-slow test-pg15 soak mutate check fix bench bench-quick bench-report profile guard docs
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## make .venv with everything in it
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -37,38 +38,70 @@ class Costs(NamedTuple):
         return Costs(*(float(f"{cost:.4g}") for cost in self))
 
 
-def count(conn: psycopg.Connection, workload: Workload, times: int = 2) -> Costs:
-    """The least of several times, after a warm-up: nobody else's pages, plans or log."""
-    workload(conn)
-    return Costs(*map(min, zip(*(_once(conn, workload) for _ in range(times)), strict=True)))
+class Meter:
+    """Counts what a connection's session does, and nobody else's: other tests may keep the server busy meanwhile."""
+
+    def __init__(self, conn: psycopg.Connection) -> None:
+        self._conn = conn
+        self._logged = 0.0
+        if conn.info.server_version < 180000:
+            self._listen_to_plans()
+
+    def count(self, workload: Workload, times: int = 2) -> Costs:
+        """The least of several times, after a warm-up that makes the plans."""
+        workload(self._conn)
+        return Costs(*map(min, zip(*(self._once(workload) for _ in range(times)), strict=True)))
+
+    def _once(self, workload: Workload) -> Costs:
+        before = self._counters()
+        statements, tasks = workload(self._conn)
+        used = (after - earlier for after, earlier in zip(self._counters(), before, strict=True))
+        return Costs(*(each / tasks for each in (statements, *used)))
+
+    def _counters(self) -> tuple[float, float, float]:
+        """Rows, pages and WAL until now. The tables are a database's own, the WAL is a session's."""
+        self._conn.execute("select pg_stat_force_next_flush()")
+        written, touched = rows(self._conn, _TABLES)[0]
+        return float(written), float(touched), self._wal_bytes()
+
+    def _wal_bytes(self) -> float:
+        if self._conn.info.server_version < 180000:
+            return self._logged
+        return float(value(self._conn, "select wal_bytes from pg_stat_get_backend_wal(pg_backend_pid())"))
+
+    def _listen_to_plans(self) -> None:
+        """Before PostgreSQL 18 only plans tell the WAL of one session; without the records of its commits."""
+        self._conn.execute("load 'auto_explain'")
+        for setting, to in {
+            "client_min_messages": "log",
+            "auto_explain.log_format": "json",
+            "auto_explain.log_analyze": "on",
+            "auto_explain.log_timing": "off",
+            "auto_explain.log_wal": "on",
+            "auto_explain.log_min_duration": "0",
+        }.items():
+            self._conn.execute(f"set {setting} = {to}")
+        self._conn.add_notice_handler(self._note)
+
+    def _note(self, notice: psycopg.errors.Diagnostic) -> None:
+        _, found, plan = (notice.message_primary or "").partition("plan:\n")
+        if found:
+            self._logged += json.loads(plan)["Plan"]["WAL Bytes"]
 
 
-def _once(conn: psycopg.Connection, workload: Workload) -> Costs:
-    before = _counters(conn)
-    statements, tasks = workload(conn)
-    used = (after - earlier for after, earlier in zip(_counters(conn), before, strict=True))
-    return Costs(*(each / tasks for each in (statements, *used)))
-
-
-def _counters(conn: psycopg.Connection) -> tuple[float, float, float]:
-    """Rows, pages and WAL until now."""
-    conn.execute("select pg_stat_force_next_flush()")
-    tables = "schemaname in ('pgflow', 'pgmq')"
-    written = f"select sum(n_tup_ins + n_tup_upd + n_tup_del) from pg_stat_user_tables where {tables}"
-    kinds = [f"{part}_blks_{how}" for part in ("heap", "idx", "toast", "tidx") for how in ("hit", "read")]
-    touched = (
-        f"select sum({' + '.join(f'coalesce({kind}, 0)' for kind in kinds)}) from pg_statio_user_tables where {tables}"
-    )
-    wal = "select pg_current_wal_insert_lsn() - '0/0'::pg_lsn"
-    return float(value(conn, written)), float(value(conn, touched)), float(value(conn, wal))
+_KINDS = [f"coalesce(io.{part}_blks_{how}, 0)" for part in ("heap", "idx", "toast", "tidx") for how in ("hit", "read")]
+_TABLES = f"""
+select sum(t.n_tup_ins + t.n_tup_upd + t.n_tup_del), sum({" + ".join(_KINDS)})
+  from pg_stat_user_tables t join pg_statio_user_tables io using (relid)
+ where t.schemaname in ('pgflow', 'pgmq')
+"""
 
 
 def keep_still(conn: psycopg.Connection) -> None:
-    """No vacuum, no statistics and no checkpoint of its own shall fall into what is counted."""
-    for (table,) in rows(conn, "select c.oid::regclass::text from pg_class c where relkind = 'r' and relnamespace in "
-                               "('pgflow'::regnamespace, 'pgmq'::regnamespace)"):  # fmt: skip
+    """No vacuum and no statistics shall fall into what is counted."""
+    in_ours = "relkind = 'r' and relnamespace in ('pgflow'::regnamespace, 'pgmq'::regnamespace)"
+    for (table,) in rows(conn, f"select oid::regclass::text from pg_class where {in_ours}"):
         conn.execute(f"alter table {table} set (autovacuum_enabled = off)")
-    conn.execute("checkpoint")
 
 
 # ---------------------------------------------------------------------------------------- the table
