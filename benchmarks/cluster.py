@@ -53,8 +53,9 @@ class Cluster:
     def kept(self, what: Hashable, fill: Callable[[str], None]) -> str:
         """The address of a database that is filled once and lives as long as the server."""
         if what not in self._kept:
-            self._kept[what] = self._server.dsn_for(self._create())
-            fill(self._kept[what])
+            dsn = self._server.dsn_for(self._create())
+            fill(dsn)
+            self._kept[what] = dsn
         return self._kept[what]
 
     def _create(self) -> str:

@@ -22,7 +22,7 @@ from peers.harness import TALLY_READ, TALLY_WRITE, Scenario
 
 _HERE = Path(__file__).parent
 #: Seconds that a process gets to come up, and to end.
-_START_SECONDS, _STOP_SECONDS = 60, 15
+_START_SECONDS, _STOP_SECONDS = 180, 15
 #: Seconds before an idle worker is watched: the first look at everything is no part of being idle.
 _CALM = 3.0
 #: Characters of a statement that tell it from others.
