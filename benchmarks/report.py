@@ -55,7 +55,8 @@ def main() -> int:
     parser.add_argument("--results", type=Path, metavar="DIR", default=results.FOLDER / "full")
     parser.add_argument("--to", type=Path, metavar="DIR", default=results.ROOT / "docs" / "explanation")
     given = parser.parse_args()
-    about, measured = results.recall(given.results), results.read(given.results)
+    about = results.recall(given.results)
+    measured = results.read(given.results, about["source"]) if about else []
     if not measured:
         print(f"nothing was measured yet in {given.results}: run `make bench` first", file=sys.stderr)
         return 1

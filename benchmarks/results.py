@@ -47,19 +47,16 @@ def _same(one: dict[str, Any], other: dict[str, Any], names: tuple[str, ...]) ->
     return all(one[name] == other[name] for name in names)
 
 
-def read(folder: Path) -> list[dict[str, Any]]:
-    """All measurements of a folder."""
-    lines = [line for file in sorted(folder.glob("*.jsonl")) for line in file.read_text().splitlines()[1:]]
-    return [json.loads(line) for line in lines]
+def read(folder: Path, source: str) -> list[dict[str, Any]]:
+    """All measurements of a folder that were made with these sources."""
+    files = [[json.loads(line) for line in file.read_text().splitlines()] for file in sorted(folder.glob("*.jsonl"))]
+    return [one for began, *measured in files if began == {"source": source} for one in measured]
 
 
-def remember(folder: Path, about: dict[str, Any]) -> dict[str, Any]:
+def remember(folder: Path, about: dict[str, Any]) -> None:
     """Keeps where and with what was measured, and who took part or why not; engines of earlier calls too."""
-    folder.mkdir(parents=True, exist_ok=True)
-    known = recall(folder)
-    about = about | {"engines": known.get("engines", {}) | about["engines"]}
+    about = about | {"engines": recall(folder).get("engines", {}) | about["engines"]}
     (folder / "about.json").write_text(json.dumps(about, indent=1) + "\n")
-    return about
 
 
 def recall(folder: Path) -> dict[str, Any]:

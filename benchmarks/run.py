@@ -54,9 +54,9 @@ def main() -> int:
         one for name in names for one in _plan(parts[name], name, engines, given) if not one.part.settles(one.key)
     ]
     left = _measure_all(missing, engines, given) if missing else 0
-    about = results.recall(given.results)
+    known = results.recall(given.results).get("engines", {}) | engines
     measured = [one for part in parts.values() for one in part.measurements]
-    print(tables.text(summary.summarise(measured), about["engines"]))
+    print(tables.text(summary.summarise(measured), known))
     if left:
         print(f"\n{left} measurements are left: the same command goes on with them", file=sys.stderr)
     # A peer that cannot do it is reported; that we cannot is an error.

@@ -126,6 +126,8 @@ def test_other_sources_begin_a_part_anew_and_a_failure_settles_it(tmp_path: Path
     assert again.settles(measured("ours", 1))
     assert not again.settles(measured("ours", 1, round=2))
     assert again.settles(measured("oban", 1, round=2))
+    assert len(results.read(tmp_path, "old")) == 2
+    assert results.read(tmp_path, "new") == []
     assert not results.Part(tmp_path, "fanout", "new").settles(measured("ours", 1))
     assert (tmp_path / "fanout.previous").exists()
 
