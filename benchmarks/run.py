@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -45,6 +46,8 @@ class Planned(NamedTuple):
 
 
 def main() -> int:
+    for number in (signal.SIGINT, signal.SIGTERM):  # however we are stopped, server and workers are to be stopped too
+        signal.signal(number, signal.default_int_handler)
     given = _arguments()
     names = given.workload or (QUICK if given.quick else DEFAULT)
     engines = {name: _describe(name) for name in given.engine or (QUICK_ENGINES if given.quick else ENGINES)}
