@@ -26,7 +26,7 @@ _START_SECONDS, _STOP_SECONDS = 180, 15
 #: Seconds before an idle worker is watched: the first look at everything is no part of being idle.
 _CALM = 3.0
 #: Characters of a statement that tell it from others.
-_TEXT = 60
+_TEXT = 200
 
 
 class Failed(Exception):

@@ -109,7 +109,7 @@ def _circumstances(about: dict[str, Any], measured: list[dict[str, Any]]) -> str
   handlers at once for every engine that has such a setting.
 - Our sources: `{about["source"]}`, a hash that the harness computes.
 
-{tables.markdown([["engine", "version", "Python"], *versions])}"""
+{tables.markdown([["engine", "version", "Python"], *versions], numbers=False)}"""
 
 
 def _load(loads: list[float], cpus: int) -> str:
@@ -129,7 +129,7 @@ def _guarantees() -> str:
 come back after its worker was killed with kill -9, and how is that noticed? *Fenced*: can a worker that was given up
 for dead, but is not, no longer settle it? *Dag*: can a task wait for several others and get what they returned?
 
-{tables.markdown([titles, *([name, *each] for name, each in GUARANTEES.items())])}"""
+{tables.markdown([titles, *([name, *each] for name, each in GUARANTEES.items())], numbers=False)}"""
 
 
 def _tables(rows: list[summary.Row]) -> Iterator[str]:
@@ -152,7 +152,9 @@ def _asked(rows: list[summary.Row]) -> str:
 
 def _missing(about: dict[str, Any], rows: list[summary.Row]) -> str:
     absent = tables.missing(rows, about["engines"])
-    return "\n".join(["## What could not be measured", "", *(f"- {line}" for line in absent or ["Nothing."])])
+    return "\n".join(
+        ["## What could not be measured", "", *(f"- {line}" for line in absent or ["Nothing of what was tried."])]
+    )
 
 
 if __name__ == "__main__":

@@ -128,7 +128,7 @@ def aligned(lines: list[list[str]]) -> list[str]:
     return [shown[0], "  ".join("-" * width for width in widths), *shown[1:]]
 
 
-def markdown(lines: list[list[str]]) -> str:
+def markdown(lines: list[list[str]], *, numbers: bool = True) -> str:
     titles, *rest = lines
-    rule = ["---", *("---:" for _ in titles[1:])]
+    rule = ["---", *("---:" if numbers else "---" for _ in titles[1:])]
     return "\n".join(f"| {' | '.join(line)} |" for line in [titles, rule, *rest])
