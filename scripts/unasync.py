@@ -14,6 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent / "src" / "pgflow"
 TWINS = {
     ROOT / "db" / "_async.py": ROOT / "db" / "_sync.py",
+    ROOT / "db" / "transactions" / "_async.py": ROOT / "db" / "transactions" / "_sync.py",
     ROOT / "client" / "_async.py": ROOT / "client" / "_sync.py",
 }
 #: Applied in order; whole words only where marked with \b.
@@ -22,11 +23,12 @@ RULES: list[tuple[str, str]] = [
     (r"await asyncio\.sleep\(", "time.sleep("),
     (r"\basync (def|with|for)\b", r"\1"),
     (r"\bawait ", ""),
+    (r"\bAwaitable\[(\w+\[[^\]]*\])\]", r"\1"),
     (r"\b__aenter__\b", "__enter__"),
     (r"\b__aexit__\b", "__exit__"),
     (r"\b__aiter__\b", "__iter__"),
     (r"\b__anext__\b", "__next__"),
-    (r"\bAsync(Client|Database|Connection|ConnectionPool|Iterator|Generator)\b", r"\1"),
+    (r"\bAsync(Client|Database|Transactions|Connection|ConnectionPool|Iterator|Generator)\b", r"\1"),
     (r"\basynccontextmanager\b", "contextmanager"),
     (r"\bStopAsyncIteration\b", "StopIteration"),
     (r"\bimport asyncio\n", "import time\n"),

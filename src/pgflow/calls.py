@@ -264,6 +264,21 @@ def settle_tasks(worker_id: UUID, outcomes: Sequence[Outcome]) -> Call[list[Verd
     return Call("select pgflow.settle_tasks(%s::uuid, %s::jsonb)", (worker_id, _outcomes_json(outcomes)), _one_value)
 
 
+def mark_transaction() -> Call[None]:
+    """The first statement of a task's own transaction: by the mark, `settle_within` knows it again."""
+    return Call("select set_config('pgflow.transaction', 'open', true)", (), _nothing)
+
+
+def settle_within(worker_id: UUID, outcome: Outcome) -> Call[Verdict | None]:
+    """`settle_tasks` for one outcome, in a task's own transaction -> its verdict, None if that has ended already."""
+    return Call(
+        "select case when current_setting('pgflow.transaction', true) = 'open' "
+        "then (pgflow.settle_tasks(%s::uuid, %s::jsonb))[1] end",
+        (worker_id, _outcomes_json([outcome])),
+        _one_value,
+    )
+
+
 def settle_and_poll(
     worker_id: UUID, outcomes: Sequence[Outcome], flow_slugs: Sequence[str], *, qty: int, lease: int
 ) -> Call[tuple[list[Verdict], Polled]]:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import psycopg
 import pytest
 from pydantic import BaseModel
 
@@ -465,3 +466,85 @@ def test_a_run_leaves_nothing_behind_for_the_next() -> None:
     assert first.run_id != second.run_id
     assert isinstance(second, InlineRun)
     assert second.output == first.output
+
+
+# ---------------------------------------------------------------------------------------- transactional steps
+
+
+def bank(*, is_async: bool, result: Any = "done") -> Flow[Any, Any]:
+    """Two attempts, each of which notes itself; the first raises."""
+    flow = Flow("bank")
+    note = "insert into notes values (%s)"
+
+    def outcome(ctx: Context) -> Any:
+        if ctx.attempt == 1:
+            raise RuntimeError("at first")
+        return result
+
+    async def on_loop(ctx: Context) -> Any:
+        await ctx.connection.execute(note, [ctx.attempt])
+        return outcome(ctx)
+
+    def plain(ctx: Context) -> Any:
+        ctx.connection.execute(note, [ctx.attempt])
+        return outcome(ctx)
+
+    flow.step(slug="only", transactional=True)(on_loop if is_async else plain)
+    return flow
+
+
+@pytest.fixture
+def notes(conn: psycopg.Connection) -> psycopg.Connection:
+    conn.execute("create table notes (attempt int)")
+    return conn
+
+
+def test_a_transactional_step_works_on_the_connection_it_is_given(notes: psycopg.Connection):
+    with notes.transaction(force_rollback=True):
+        run = run_inline(bank(is_async=False), None, connection=notes)
+        assert run.result == {"only": "done"}
+        assert notes.execute("select attempt from notes").fetchall() == [(2,)]
+    assert notes.execute("select attempt from notes").fetchall() == []
+
+
+async def test_an_async_transactional_step_too(dsn: str, notes: psycopg.Connection):
+    async with await psycopg.AsyncConnection.connect(dsn) as connection:
+        run = run_inline(bank(is_async=True), None, connection=connection)
+    assert run.result == {"only": "done"}
+    assert notes.execute("select attempt from notes").fetchall() == [(2,)]
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+async def test_a_result_that_is_none_takes_its_effect_along(dsn: str, notes: psycopg.Connection, is_async: bool):
+    flow = bank(is_async=is_async, result=object())
+    async with await psycopg.AsyncConnection.connect(dsn) as connection:
+        run = run_inline(flow, None, connection=connection if is_async else notes)
+    assert run.error is not None
+    assert run.error.startswith("InvalidInputError: the handler's result: ")
+    assert run.attempts == {"only": (2,)}
+    assert notes.execute("select attempt from notes").fetchall() == []
+
+
+def test_no_list_where_a_map_needs_one_fails_as_in_the_database(notes: psycopg.Connection):
+    flow = bank(is_async=False, result={"no": "list"})
+    flow.map(slug="each", over="only")(lambda n: n)
+    run = run_inline(flow, None, connection=notes)
+    assert run.error == "InvalidInputError: the handler's result: step 'each' maps over it, so it must be a list"
+    assert notes.execute("select attempt from notes").fetchall() == []
+
+
+@pytest.mark.parametrize(("is_async", "wanted"), [(True, "AsyncConnection"), (False, "Connection")])
+def test_without_a_connection_of_its_kind_a_transactional_step_is_refused(
+    notes: psycopg.Connection, is_async: bool, wanted: str
+):
+    message = rf"step 'only' is transactional: give run_inline a connection= for it, a psycopg\.{wanted}$"
+    for connection in (None, notes) if is_async else (None,):
+        with pytest.raises(ValueError, match=message):
+            run_inline(bank(is_async=is_async), None, connection=connection)
+
+
+def test_other_steps_have_no_connection(notes: psycopg.Connection):
+    flow = Flow("f", max_attempts=1)
+    flow.step(slug="only")(lambda ctx: ctx.connection)
+    error = "RuntimeError: step 'only' has no connection: declare the step with transactional=True"
+    assert run_inline(flow, None, connection=notes).error == error

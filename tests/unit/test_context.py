@@ -46,3 +46,10 @@ async def test_the_runs_input_is_loaded_and_converted():
 async def test_without_a_run_there_is_no_input():
     with pytest.raises(RuntimeError, match="made without a run"):
         await Context().load_input()
+
+
+def test_a_connection_is_there_for_transactional_steps_only():
+    with pytest.raises(RuntimeError, match="this Context has no connection: declare the step with transactional=True"):
+        _ = Context().connection
+    connection = object()
+    assert Context(open_connection=connection).connection is connection

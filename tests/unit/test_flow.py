@@ -131,6 +131,11 @@ def test_a_step_may_choose_processes_and_nothing_else(name: Any):
         Flow("f").step(executor=name)
 
 
+def test_transactional_is_a_truth_value():
+    with pytest.raises(ValueError, match="transactional must be True or False, not 'yes'"):
+        Flow("f").step(transactional="yes")
+
+
 def test_initial_tasks_is_for_maps():
     with pytest.raises(ValueError, match="initial_tasks is for maps"):
         Flow("f").step(initial_tasks=3)  # type: ignore[call-overload]

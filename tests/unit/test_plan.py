@@ -84,6 +84,19 @@ def test_an_async_handler_cannot_run_in_a_process():
     )
 
 
+def test_a_transactional_step_cannot_run_in_a_process_and_needs_its_context():
+    flow = Flow("f")
+    step = flow.step(slug="a", executor="process", transactional=True)(lambda: 1)
+    assert faults(flow) == (
+        f"{step.location}: step 'a': transactional=True and executor='process' exclude each other: a connection "
+        "cannot go to a process",
+        f"{step.location}: step 'a': a transactional step needs a parameter 'ctx': its connection is ctx.connection",
+    )
+    flow = Flow("f")
+    flow.map(slug="a", transactional=True)(lambda n, ctx: 1)
+    flow.check()
+
+
 def test_a_fault_names_file_line_step_and_the_nearest_known_name():
     flow = Flow("f")
 

@@ -19,6 +19,20 @@ class Result:
     value: Any = None
     error: BaseException | None = None
 
+    def get(self) -> Any:
+        """The value; raises HandlerRaised if there is none."""
+        if self.error is not None:
+            raise HandlerRaised(self.error)
+        return self.value
+
+
+class HandlerRaised(Exception):
+    """What a handler raised, whatever it was, as an Exception."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+
 
 class Executor(Protocol):
     """Runs handlers somewhere; `submit` returns at once."""

@@ -16,7 +16,7 @@ class LoopExecutor:
         self._running: set[asyncio.Task[Result]] = set()
 
     def submit(self, fn: Callable[..., Any], arguments: dict[str, Any]) -> asyncio.Future[Result]:
-        task = asyncio.create_task(_call(fn, arguments))
+        task = asyncio.create_task(call_async(fn, arguments))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return task
@@ -27,7 +27,8 @@ class LoopExecutor:
             asyncio.tasks._unregister_task(task)
 
 
-async def _call(fn: Callable[..., Any], arguments: dict[str, Any]) -> Result:
+async def call_async(fn: Callable[..., Any], arguments: dict[str, Any]) -> Result:
+    """Awaits a handler; raises nothing but the CancelledError of who waits for it."""
     try:
         return Result(value=await fn(**arguments))
     except asyncio.CancelledError as error:

@@ -8,6 +8,7 @@ import queue
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from pgflow.executors.base import Result
@@ -53,7 +54,7 @@ class ThreadExecutor:
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
-            result = _call(job)
+            result = call(partial(job.context.run, job.fn), job.arguments)
             with self._lock:
                 self._idle += 1
             try:
@@ -62,9 +63,10 @@ class ThreadExecutor:
                 return  # the loop is closed: nobody waits for this any more
 
 
-def _call(job: _Job) -> Result:
+def call(fn: Callable[..., Any], arguments: dict[str, Any]) -> Result:
+    """Calls a handler; raises nothing."""
     try:
-        return Result(value=job.context.run(job.fn, **job.arguments))
+        return Result(value=fn(**arguments))
     except BaseException as error:
         return Result(error=error)
 

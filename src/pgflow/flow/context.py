@@ -29,7 +29,8 @@ class Context:
             ctx.logger.info("attempt %s of %s", ctx.attempt, ctx.max_attempts)
 
     `deadline` is when the step's timeout ends (UTC). `cancelled` is set when the task should stop: shutdown, timeout,
-    run cancelled or lease lost. `resources` is what the worker was given.
+    run cancelled or lease lost. `resources` is what the worker was given. `open_connection` is what `connection`
+    returns: a test of a transactional step's handler calls it with `Context(open_connection=…)`.
     """
 
     flow_slug: str = ""
@@ -44,6 +45,7 @@ class Context:
     resources: Mapping[str, Any] = field(default_factory=dict)
     cancelled: threading.Event = field(default_factory=threading.Event)
     load_raw_input: Callable[[], Awaitable[bytes]] = _no_input
+    open_connection: Any = None
 
     @classmethod
     def of(cls, task: Task, worker_id: UUID, **more: Any) -> Self:
@@ -51,6 +53,23 @@ class Context:
         details = {"flow": task.flow_slug, "run": task.run_id, "step": task.step_slug, "task": task.task_index}
         logger = logging.LoggerAdapter(_LOGGER, details)
         return cls(**context_fields(task, worker_id), logger=logger, **more)
+
+    @property
+    def connection(self) -> Any:
+        """The database connection of a step with `transactional=True`: what is done on it is done exactly once.
+
+            @bank.step(transactional=True)
+            async def transfer(flow_input: Order, ctx: Context) -> None:
+                await ctx.connection.execute("update accounts set …")
+
+        A psycopg.AsyncConnection for `async def` handlers, a psycopg.Connection for plain ones, in a transaction that
+        commits together with the task's completion, and not otherwise. It is the handler's until that returns, and
+        not the handler's to commit, roll back or close. Raises RuntimeError in any other step.
+        """
+        if self.open_connection is None:
+            step = f"step {self.step_slug!r}" if self.step_slug else "this Context"
+            raise RuntimeError(f"{step} has no connection: declare the step with transactional=True")
+        return self.open_connection
 
     async def load_input(self, annotation: Any = Any) -> Any:
         """The run's input, loaded once per run and worker, and converted to `annotation` if one is given."""

@@ -72,6 +72,7 @@ class Flow(Generic[In, Out]):
         when_unmet: SkipMode = "skip",
         when_exhausted: SkipMode = "fail",
         executor: ExecutorName | None = None,
+        transactional: bool = False,
     ) -> _StepDecorator: ...
     def step(self, fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:  # type: ignore[misc]
         """Records a function as a step with one task.
@@ -83,6 +84,7 @@ class Flow(Generic[In, Out]):
         `run_if`/`run_unless` are JSON patterns for the run's input (root step) or `{step: output}`; a step that does
         not meet them goes the way of `when_unmet`, one whose attempts are used up that of `when_exhausted`.
         `executor="process"` runs the handler in a process, which is killed at the step's timeout.
+        `transactional=True` gives it `ctx.connection`, whose transaction commits together with the task's completion.
         """
         return self._record(fn, "single", options)
 
@@ -107,6 +109,7 @@ class Flow(Generic[In, Out]):
         when_unmet: SkipMode = "skip",
         when_exhausted: SkipMode = "fail",
         executor: ExecutorName | None = None,
+        transactional: bool = False,
     ) -> _MapDecorator: ...
     def map(self, fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:  # type: ignore[misc]
         """Records a function as a step with one task per element of a list.
@@ -257,5 +260,7 @@ def _check_options(options: StepOptions, step_type: StepType) -> None:
     for name, mode in (("when_unmet", options.when_unmet), ("when_exhausted", options.when_exhausted)):
         if mode not in ("fail", "skip", "skip-cascade"):
             raise ValueError(f"{name} must be 'fail', 'skip' or 'skip-cascade', not {mode!r}")
+    if not isinstance(options.transactional, bool):
+        raise ValueError(f"transactional must be True or False, not {options.transactional!r}")  # noqa: TRY004
     if options.executor not in (None, "process"):
         raise ValueError(f"executor must be 'process' or left out, not {options.executor!r}")

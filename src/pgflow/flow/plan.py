@@ -46,6 +46,7 @@ def make_plan(flow_slug: str, steps: Sequence[Step[Any, Any]]) -> Plan:
     dependencies: dict[str, tuple[str, ...]] = {}
     for step in steps:
         signature = read_signature(step)
+        faults += (_at(step, fault) for fault in _transaction_faults(step, signature))
         found, name_faults = _dependencies(step, signature, by_slug)
         faults += (_at(step, fault) for fault in (*signature.faults, *name_faults))
         signatures.setdefault(step.slug, signature)
@@ -74,6 +75,15 @@ def make_plan(flow_slug: str, steps: Sequence[Step[Any, Any]]) -> Plan:
 
 def _at(step: Step[Any, Any], fault: str) -> str:
     return f"{step.location}: step {step.slug!r}: {fault}"
+
+
+def _transaction_faults(step: Step[Any, Any], signature: Signature) -> Iterator[str]:
+    if not step.options.transactional:
+        return
+    if step.options.executor == "process":
+        yield "transactional=True and executor='process' exclude each other: a connection cannot go to a process"
+    if not any(p.role == "ctx" for p in signature.parameters):
+        yield "a transactional step needs a parameter 'ctx': its connection is ctx.connection"
 
 
 # ---------------------------------------------------------------------------------------- edges

@@ -31,6 +31,7 @@ class StepOptions:
     """What can be set per step; None inherits from the flow (or means none). Times are seconds.
 
     `executor` says where the handler runs: 'process', or by default the event loop (async def) or a thread (def).
+    `transactional` gives it a connection whose transaction commits together with the task's completion.
     """
 
     max_attempts: int | None = None
@@ -43,6 +44,7 @@ class StepOptions:
     when_exhausted: SkipMode = "fail"
     initial_tasks: int | None = None
     executor: ExecutorName | None = None
+    transactional: bool = False
 
     @property
     def may_be_skipped_alone(self) -> bool:

@@ -8,17 +8,23 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias, cast
 from uuid import uuid4
+
+from psycopg import AsyncConnection, Connection, Rollback
 
 from pgflow.errors import InvalidInputError
 from pgflow.execute import output_of
-from pgflow.executors import LoopExecutor, Result
+from pgflow.executors import LoopExecutor, Result, call
 from pgflow.flow import Context, Flow, Step
 from pgflow.records import FailedTask, Outcome, Run, StepState, Task
 from pgflow.testing.model import Engine
 from pgflow.testing.model.state import RunRow, StepRow, TaskRow, load
+from pgflow.worker import transactional
 from pgflow.worker.runner import failure
+
+AnyConnection: TypeAlias = Connection[Any] | AsyncConnection[Any]
 
 #: Seconds; nothing lapses, since the clock stands still while a handler runs.
 _LEASE = 60
@@ -41,7 +47,13 @@ class InlineRun(Run):
         return output_of(self)
 
 
-def run_inline(flow: Flow[Any, Any], input: Any, *, resources: Mapping[str, Any] | None = None) -> InlineRun:
+def run_inline(
+    flow: Flow[Any, Any],
+    input: Any,
+    *,
+    resources: Mapping[str, Any] | None = None,
+    connection: AnyConnection | None = None,
+) -> InlineRun:
     """Runs a flow in memory to its end and returns the finished run.
 
         run = run_inline(campaign, {"campaign_id": 123})
@@ -54,11 +66,20 @@ def run_inline(flow: Flow[Any, Any], input: Any, *, resources: Mapping[str, Any]
     loop of their own, plain ones right here; timeouts are not enforced, and `ctx.cancelled` is never set. Also
     callable where an event loop runs already. `resources` is what handlers find in `ctx.resources`.
 
+    `connection` is what transactional steps find in `ctx.connection`, a psycopg.AsyncConnection where they are
+    `async def`. Each attempt works in a `connection.transaction()` block, so inside a transaction of the test's all can
+    be rolled back:
+
+        with connection.transaction(force_rollback=True):
+            run_inline(bank, order, connection=connection)
+            assert connection.execute("select sum(balance) from accounts").fetchone() == (100,)
+
     A failed run is returned too: `run.status`, `run.error` and `run.failed_task` say what happened, `run.output` is
-    None and `run.result` raises RunFailed. Raises FlowDefinitionError, and InvalidInputError for an input that a run
-    could not be started with.
+    None and `run.result` raises RunFailed. Raises FlowDefinitionError, InvalidInputError for an input that a run
+    could not be started with, and ValueError for transactional steps without a connection of their kind.
     """
-    inline = _Inline(flow, flow.encode_input(input), resources or {})
+    _check_connection(flow, connection)
+    inline = _Inline(flow, flow.encode_input(input), resources or {}, connection)
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -67,13 +88,25 @@ def run_inline(flow: Flow[Any, Any], input: Any, *, resources: Mapping[str, Any]
         return thread.submit(contextvars.copy_context().run, inline.run).result()
 
 
+def _check_connection(flow: Flow[Any, Any], connection: AnyConnection | None) -> None:
+    for step in flow.steps.values():
+        kind = AsyncConnection if step.is_async else Connection
+        if step.options.transactional and not isinstance(connection, kind):
+            raise ValueError(
+                f"step {step.slug!r} is transactional: give run_inline a connection= for it, a psycopg.{kind.__name__}"
+            )
+
+
 class _Inline:
     """One run of one flow: claims a task, runs its handler, settles, until the run has ended."""
 
-    def __init__(self, flow: Flow[Any, Any], raw: bytes, resources: Mapping[str, Any]) -> None:
+    def __init__(
+        self, flow: Flow[Any, Any], raw: bytes, resources: Mapping[str, Any], connection: AnyConnection | None
+    ) -> None:
         self._flow = flow
         self._raw = raw
         self._resources = resources
+        self._connection = connection
         self._worker_id = uuid4()
         self._engine = Engine()
         self._engine.create_flow(flow.slug, flow.shape())
@@ -96,32 +129,60 @@ class _Inline:
         """As the worker's runner does it."""
         step = self._flow.steps[task.step_slug]
         try:
-            arguments = step.binding.arguments(task.input, self._raw, self._context(task))
-            result = _call(step, arguments, loop)
+            arguments = step.binding.arguments(task.input, self._raw, self._context(step, task))
+            result = _call(step, self._handler(step), arguments, loop)
             if result.error is None:
-                return Outcome.completed(task.key, step.binding.encode(result.value))
+                encode = partial(transactional.encode, step) if step.options.transactional else step.binding.encode
+                return Outcome.completed(task.key, encode(result.value))
         except Exception as error:  # a user's validator may raise anything, too
             return failure(task, error)
         # from a handler this is an error like any other, which a retry may mend
         failed = failure(task, result.error)
         return dataclasses.replace(failed, permanent=False) if isinstance(result.error, InvalidInputError) else failed
 
-    def _context(self, task: Task) -> Context:
+    def _handler(self, step: Step[Any, Any]) -> Callable[..., Any]:
+        """The step's own, or in a transaction that is rolled back if its result is none."""
+        connection = self._connection
+        if connection is None or not step.options.transactional:
+            return step.fn
+
+        def in_transaction(**arguments: Any) -> Any:
+            with cast("Connection[Any]", connection).transaction():
+                value = step.fn(**arguments)
+                _undo_unless_encodable(step, value)
+            return value
+
+        async def in_async_transaction(**arguments: Any) -> Any:
+            async with cast("AsyncConnection[Any]", connection).transaction():
+                value = await step.fn(**arguments)
+                _undo_unless_encodable(step, value)
+            return value
+
+        return in_async_transaction if step.is_async else in_transaction
+
+    def _context(self, step: Step[Any, Any], task: Task) -> Context:
         async def load_input() -> bytes:
             return self._raw
 
-        return Context.of(task, self._worker_id, resources=self._resources, load_raw_input=load_input)
+        return Context.of(
+            task,
+            self._worker_id,
+            resources=self._resources,
+            load_raw_input=load_input,
+            open_connection=self._connection if step.options.transactional else None,
+        )
 
 
-def _call(step: Step[Any, Any], arguments: dict[str, Any], loop: asyncio.Runner) -> Result:
+def _undo_unless_encodable(step: Step[Any, Any], value: Any) -> None:
+    try:
+        transactional.encode(step, value)
+    except Exception as error:
+        raise Rollback from error  # swallowed by the block; what is wrong is found again behind it
+
+
+def _call(step: Step[Any, Any], fn: Callable[..., Any], arguments: dict[str, Any], loop: asyncio.Runner) -> Result:
     """How the handler ended; only Ctrl-C gets past here."""
-    if step.is_async:
-        result = loop.run(_awaited(step.fn, arguments))
-    else:
-        try:
-            result = Result(value=step.fn(**arguments))
-        except BaseException as error:
-            result = Result(error=error)
+    result = loop.run(_awaited(fn, arguments)) if step.is_async else call(fn, arguments)
     if isinstance(result.error, KeyboardInterrupt):
         raise result.error
     return result

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from pgflow.db import is_transient
 from pgflow.records import Outcome, TaskKey, Verdict
 from pgflow.worker.backoff import Backoff
-from pgflow.worker.runner import error_text
+from pgflow.worker.runner import refusal
 from pgflow.worker.service import Service
 
 logger = logging.getLogger("pgflow.worker")
@@ -146,11 +146,8 @@ class Completer(Service):
                 return verdicts
 
     async def _condemn(self, outcome: Outcome, error: Exception) -> None:
-        """The database cannot store this outcome: its task fails for good, with the database's words."""
-        logger.error("result of %s cannot be stored: %s", outcome.key, error)
-        failed = Outcome.failed(outcome.key, f"the result cannot be stored: {error_text(error)}", permanent=True)
         try:
-            await self._persist([failed])
+            await self._persist([refusal(outcome.key, error)])
         except Exception:
             logger.exception("failure of %s cannot be stored either; its lease will lapse", outcome.key)
         self._on_settled(outcome.key)

@@ -247,7 +247,8 @@ def _differences(flow: Flow[Any, Any], stored: Mapping[str, tuple[str, list[str]
 
 def _faults(flow: Flow[Any, Any]) -> list[str]:
     return [
-        f"step {step.slug!r} has initial_tasks, which py-pgflow's own core alone knows, not core='foreign'"
+        f"step {step.slug!r} has {option}, which py-pgflow's own core alone knows, not core='foreign'"
         for step in flow.steps.values()
-        if step.options.initial_tasks is not None
+        for option in ("initial_tasks", "transactional")
+        if getattr(step.options, option)
     ]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from pgflow.records import Outcome, Task, TaskKey
+from pgflow.records import Outcome, Task, TaskKey, Verdict
 from pgflow.worker.ahead import MOST_AHEAD, Ahead
 
 
@@ -24,7 +24,7 @@ class Holding:
     key: TaskKey
     taken_at: float = field(default_factory=time.monotonic)
     leased_at: float = field(init=False)
-    job: asyncio.Task[Outcome] | None = None
+    job: asyncio.Task[Outcome | Verdict] | None = None
     lost: bool = False
     _is_cancelled: bool = False
     _cancelled: threading.Event | None = None

@@ -8,14 +8,25 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
+from pgflow.db.transactions import CommitUnknown, NotBegun, ResultRefused
 from pgflow.errors import InvalidInputError, Permanent, RetryAfter
-from pgflow.executors import Executor, Job, LoopExecutor, NoFreeProcess, ProcessExecutor, Result, ThreadExecutor
+from pgflow.executors import (
+    Executor,
+    HandlerRaised,
+    Job,
+    LoopExecutor,
+    NoFreeProcess,
+    ProcessExecutor,
+    Result,
+    ThreadExecutor,
+)
 from pgflow.flow import Context, Flow, Step
 from pgflow.flow.context import context_fields
-from pgflow.records import Outcome, Task
+from pgflow.records import Outcome, Task, TaskKey, Verdict
 from pgflow.worker.deadlines import Deadlines
 from pgflow.worker.held import Held, Holding
 from pgflow.worker.inputs import Inputs
+from pgflow.worker.transactional import Transactional
 
 logger = logging.getLogger("pgflow.worker")
 
@@ -44,6 +55,7 @@ class Runner:
         worker_id: UUID,
         resources: Mapping[str, Any],
         processes: ProcessExecutor | None = None,
+        transactional: Transactional | None = None,
     ) -> None:
         self._flows = flows
         self._inputs = inputs
@@ -54,18 +66,24 @@ class Runner:
         self._threads: Executor = ThreadExecutor()
         self._deadlines = Deadlines()
         self._processes = processes
+        self._transactional = transactional
 
     async def close(self) -> None:
         """Whatever handler still runs is left to itself, or killed with its process."""
         if self._processes is not None:
             await self._processes.close()
+        if self._transactional is not None:
+            await self._transactional.close()
         self._inputs.close()
         self._loop.close()
         self._threads.close()
         self._deadlines.close()
 
-    async def run(self, holding: Holding) -> Outcome:
-        """Never raises but CancelledError: then the handler was cancelled, and nobody waits for its outcome."""
+    async def run(self, holding: Holding) -> Outcome | Verdict:
+        """The outcome; of a transactional step the verdict on it, if it was settled.
+
+        Never raises but CancelledError: then the handler was cancelled, and nobody waits for its outcome.
+        """
         task = holding.task
         flow = self._flows.get(task.flow_slug)
         step = flow.steps.get(task.step_slug) if flow else None
@@ -76,26 +94,48 @@ class Runner:
                 permanent=True,
             )
         try:
+            if self._transactional is not None and step.options.transactional:
+                return await self._handle_and_settle(self._transactional, step, holding)
             return Outcome.completed(holding.key, await self._handle(step, holding))
-        except NoFreeProcess:
+        except (NoFreeProcess, NotBegun):
             return Outcome.released(holding.key)
+        except CommitUnknown as error:
+            logger.warning("%s: the answer to COMMIT was lost: it is done, or will run again", task, exc_info=error)
+            return "stale"
         except BaseException as error:  # a user's validator may raise anything, too, and the loop must not see it
             if isinstance(error, asyncio.CancelledError) and _is_cancelled():
                 raise
             return failure(task, error)
 
     async def _handle(self, step: Step[Any, Any], holding: Holding) -> bytes:
-        task = holding.task
-        flow_input = task.flow_input
-        if flow_input is None and step.binding.needs_flow_input:
-            flow_input = await self._inputs.load(task.run_id)
+        flow_input = await self._flow_input(step, holding.task)
         if self._processes is not None and step.options.executor == "process":
             return await self._handle_in_process(self._processes, step, holding, flow_input)
         context = self._context(holding) if step.binding.needs_context else None
-        arguments = step.binding.arguments(task.input, flow_input, context)
+        arguments = step.binding.arguments(holding.task.input, flow_input, context)
         executor = self._loop if step.is_async else self._threads
-        value = await self._value_of(executor.submit(step.fn, arguments), holding)
-        return step.binding.encode(value)
+        result = await self._result_of(executor.submit(step.fn, arguments), holding)
+        return step.binding.encode(result.get())
+
+    async def _handle_and_settle(self, transactional: Transactional, step: Step[Any, Any], holding: Holding) -> Verdict:
+        context = self._context(holding)
+        flow_input = await self._flow_input(step, holding.task)
+        attempt = transactional.attempt(step, holding.task, flow_input, context)
+        executor = self._loop if step.is_async else self._threads
+        try:
+            result = await self._result_of(executor.submit(attempt.run, {}), holding)
+        except BaseException:
+            self._threads.submit(attempt.leash.cut, {})
+            raise
+        if result.error is not None:
+            raise result.error
+        verdict: Verdict = result.value
+        return verdict
+
+    async def _flow_input(self, step: Step[Any, Any], task: Task) -> bytes | None:
+        if task.flow_input is None and step.binding.needs_flow_input:
+            return await self._inputs.load(task.run_id)
+        return task.flow_input
 
     async def _handle_in_process(
         self, processes: ProcessExecutor, step: Step[Any, Any], holding: Holding, flow_input: bytes | None
@@ -103,11 +143,11 @@ class Runner:
         async with processes.child() as child:
             fields = context_fields(holding.task, self._worker_id)
             job = Job(processes.name(step), holding.task.input, flow_input, fields)
-            output: bytes = await self._value_of(child.submit(job), holding)
+            output: bytes = (await self._result_of(child.submit(job), holding)).get()
             return output
 
-    async def _value_of(self, future: asyncio.Future[Result], holding: Holding) -> Any:
-        """What a handler returns, in time; raises what it raised."""
+    async def _result_of(self, future: asyncio.Future[Result], holding: Holding) -> Result:
+        """How a handler ended, in time."""
         try:
             in_time = await self._deadlines.wait(future, holding.task.timeout)
         except asyncio.CancelledError:
@@ -116,10 +156,7 @@ class Runner:
         if not in_time:
             await self._abandon(future, holding)
             raise HandlerTimeout(f"the handler did not end within its timeout of {holding.task.timeout} s")
-        result = future.result()
-        if result.error is not None:
-            raise _HandlerRaised(result.error)
-        return result.value
+        return future.result()
 
     async def _abandon(self, future: asyncio.Future[Result], holding: Holding) -> None:
         """Tells the handler, stops it if it can be stopped, and lets it linger if not."""
@@ -151,20 +188,14 @@ def _is_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-class _HandlerRaised(Exception):
-    """What a handler raised, whatever it was, as an Exception."""
-
-    def __init__(self, error: BaseException) -> None:
-        super().__init__()
-        self.error = error
-
-
 def failure(task: Task, error: BaseException) -> Outcome:
     """The outcome of a task whose handler, or whose values, went wrong; the traceback goes to the log."""
     if isinstance(error, InvalidInputError):
         logger.warning("%s: %s", task, error)
         return Outcome.failed(task.key, error_text(error), permanent=True)
-    cause = error.error if isinstance(error, _HandlerRaised) else error
+    if isinstance(error, ResultRefused):
+        return refusal(task.key, error.__cause__ or error)
+    cause = error.error if isinstance(error, HandlerRaised) else error
     logger.warning(
         "%s failed, attempt %s of %s: %s", task, task.attempt, task.max_attempts, error_text(cause), exc_info=cause
     )
@@ -174,6 +205,12 @@ def failure(task: Task, error: BaseException) -> Outcome:
         permanent=isinstance(cause, Permanent),
         retry_in=cause.seconds if isinstance(cause, RetryAfter) else None,
     )
+
+
+def refusal(key: TaskKey, error: BaseException) -> Outcome:
+    """The outcome of a task whose result the database cannot store: it fails for good, with the database's words."""
+    logger.error("result of %s cannot be stored: %s", key, error)
+    return Outcome.failed(key, f"the result cannot be stored: {error_text(error)}", permanent=True)
 
 
 def error_text(error: BaseException) -> str:

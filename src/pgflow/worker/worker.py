@@ -29,6 +29,7 @@ from pgflow.worker.inputs import Inputs
 from pgflow.worker.patience import Patience
 from pgflow.worker.runner import Runner
 from pgflow.worker.supervisor import WORN_OUT, follow_parent
+from pgflow.worker.transactional import Transactional, open_transactional
 
 logger = logging.getLogger("pgflow.worker")
 
@@ -72,6 +73,7 @@ class Worker:
             handler_processes=handler_processes, max_tasks_per_child=max_tasks_per_child,
         )  # fmt: skip
         self._processes = _processes(self._flows.values(), self.settings)
+        self._transactional: Transactional | None = None
         self.worker_id = uuid4()
         self._stop_asked: asyncio.Event | None = None
         self._may_end = False
@@ -142,10 +144,15 @@ class Worker:
             await self._core.prepare()
             if self._processes is not None:
                 await self._processes.start()
+            self._transactional = await open_transactional(
+                self._flows.values(), self._database.dsn, self.worker_id, self.settings.concurrency
+            )
             await self._core.register()
         except BaseException:
             if self._processes is not None:
                 await self._processes.close()
+            if self._transactional is not None:
+                await self._transactional.close()
             await self._database.close()
             raise
         self._build()
@@ -173,7 +180,9 @@ class Worker:
     def _build(self) -> None:
         settings, database = self.settings, self._database
         self._held = Held(settings.concurrency, self._on_room, self._wear_out, most_ahead=self._core.most_ahead)
-        self._runner = Runner(self._flows, Inputs(database), self._held, self.worker_id, {}, self._processes)
+        self._runner = Runner(
+            self._flows, Inputs(database), self._held, self.worker_id, {}, self._processes, self._transactional
+        )
         self._completer = Completer(
             self._settle,
             lambda: self._held.working > 0,
@@ -239,15 +248,26 @@ class Worker:
             holding.job = asyncio.create_task(self._runner.run(holding))
             holding.job.add_done_callback(partial(self._worked, holding))
 
-    def _worked(self, holding: Holding, job: asyncio.Task[Outcome]) -> None:
+    def _worked(self, holding: Holding, job: asyncio.Task[Outcome | Verdict]) -> None:
         """Called however the job ended, also when it was cancelled before it began."""
         self._held.working -= 1
+        ended = Outcome.released(holding.key) if job.cancelled() else job.result()
         self._start_next()  # first, or the completer would believe that nothing else is running
         if holding.lost:
             self._held.drop(holding.key)
-        else:
+        elif isinstance(ended, Outcome):
             self._held.ahead.ended()
-            self._completer.add(Outcome.released(holding.key) if job.cancelled() else job.result())
+            self._completer.add(ended)
+        else:
+            self._settled_itself(holding, ended)
+
+    def _settled_itself(self, holding: Holding, verdict: Verdict) -> None:
+        """Its outcome went with its transaction, or is not known: nothing is left to be sent."""
+        self._held.drop(holding.key)
+        if verdict == "applied":
+            self._fetcher.hear([holding.task.flow_slug])  # what follows from it
+        elif verdict == "gone":
+            self._on_gone(holding.key)
 
     def _hand_back(self, holding: Holding) -> None:
         self._completer.add(Outcome.released(holding.key))

@@ -43,6 +43,11 @@ def ping(index: int) -> int:
     return index
 
 
+@campaign.map(over="fetch_subscribers", transactional=True)
+async def store(subscriber: Subscriber, ctx: Context) -> None:
+    await ctx.connection.execute("insert into subscribers values (%s)", [subscriber.address])
+
+
 @campaign.map(over="fetch_subscribers")
 def check(subscriber: Subscriber) -> bool:
     return bool(subscriber.address)
