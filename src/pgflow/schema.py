@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
 import psycopg
 from psycopg import Connection, IsolationLevel
+from psycopg.errors import DeadlockDetected
 from psycopg.sql import SQL
 
 from pgflow.db import AsyncDatabase, Database
@@ -49,6 +51,10 @@ create table if not exists pgflow.schema_functions (
 """
 
 
+#: Replacing a view locks it; workers that use several meanwhile, in whatever order, may lock us out.
+_TRIES = 10
+
+
 @dataclass(frozen=True, slots=True)
 class Script:
     """One file of `sql/`."""
@@ -74,7 +80,16 @@ def migrate(dsn: str) -> list[str]:
     installed (the message names the administrator's command); DatabaseUnreachable; DatabaseError for missing
     rights. Nothing is changed then.
     """
-    with translated(dsn), psycopg.connect(dsn, application_name="pgflow migrate") as connection:
+    with translated(dsn):
+        for _ in range(_TRIES - 1):
+            with suppress(DeadlockDetected):
+                return _migrate(dsn)
+        return _migrate(dsn)
+
+
+def _migrate(dsn: str) -> list[str]:
+    """All or nothing."""
+    with psycopg.connect(dsn, application_name="pgflow migrate") as connection:
         # What another migrator did while we waited for the lock must be seen.
         connection.isolation_level = IsolationLevel.READ_COMMITTED
         connection.execute(_PRELUDE)

@@ -12,7 +12,13 @@ from pgflow import schema
 from pgflow.errors import DatabaseError, DatabaseUnreachable, SchemaError
 from tests.embedded.support import end, spawn
 from tests.schema.support import is_installed, objects, plain_owner
-from tests.support import rows, value
+from tests.support import eventually, rows, value
+
+#: Whether somebody waits for a lock on something in this database.
+_WAITS = """
+select exists (select from pg_locks l join pg_database d on d.oid = l.database
+                where not l.granted and d.datname = current_database())
+"""
 
 
 def test_an_empty_database_gets_everything_once(empty_dsn: str) -> None:
@@ -155,6 +161,26 @@ def test_a_new_migration_is_run_once_and_the_old_ones_not_again(dsn: str, monkey
     assert "0002_added" in applied
     assert "0001_core" not in applied
     assert schema.migrate(dsn) == []
+
+
+@pytest.mark.slow
+def test_a_deadlock_with_a_worker_is_no_failure(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found by chaos: workers read the views that a migration replaces, in another order."""
+    tries: list[str] = []
+    migrate = schema._migrate
+    monkeypatch.setattr(schema, "_migrate", lambda dsn: tries.append(dsn) or migrate(dsn))
+    with psycopg.connect(dsn, autocommit=True) as admin, psycopg.connect(dsn) as worker, ThreadPoolExecutor() as pool:
+        admin.execute(
+            "update pgflow.schema_functions set checksum = 'old' where name ~ '^_(step_inputs|worker_holds)$'"
+        )
+        worker.execute("set deadlock_timeout = '60s'")  # it is not to be the victim
+        worker.execute("select from pgflow._worker_holds limit 0")
+        migrating = pool.submit(schema.migrate, make_conninfo(dsn, options="-c deadlock_timeout=3s"))
+        eventually(lambda: value(admin, _WAITS))
+        worker.execute("select from pgflow._step_inputs limit 0")
+        worker.commit()
+        assert migrating.result(60) == ["_step_inputs", "_worker_holds"]
+    assert len(tries) == 2
 
 
 def test_an_ordinary_role_that_owns_the_database_may_migrate(empty_dsn: str) -> None:
