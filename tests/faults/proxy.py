@@ -1,122 +1,145 @@
-"""A TCP proxy in front of PostgreSQL that can be told to fail."""
+"""A network that fails on demand: a TCP proxy in front of a PostgreSQL.
+
+async with Proxy(dsn) as proxy:
+    async with AsyncClient(proxy.dsn) as client: ...
+    proxy.silence()          # nothing comes through, and nobody says so
+    proxy.heal()
+"""
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
+import ctypes
 import socket
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Literal
+import struct
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
 
-import psycopg
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-_COMMIT = b"Q\0\0\0\x0bCOMMIT\0"
+#: A socket filter of one instruction, "keep 0 bytes": the kernel drops every packet before TCP sees it. A proxy that
+#: merely stopped reading would be no silent network, since its kernel would go on acknowledging.
+_SO_ATTACH_FILTER = 26
+_KEEP_NOTHING = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))
+_FILTER = struct.pack("HP", 1, ctypes.addressof(_KEEP_NOTHING))
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class Proxy:
-    """Passes on what clients and server say; `dsn` leads through it."""
+    """Forwards bytes between clients and the server at `dsn`, which may be a Unix socket; `dsn` leads through it."""
 
     def __init__(self, dsn: str) -> None:
-        with psycopg.connect(dsn) as probe:
-            self._host, self._server_port = probe.info.host, probe.info.port
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._lines: set[socket.socket] = set()
-        self._lock = threading.Lock()
-        self._open = threading.Event()
-        self._open.set()
-        self._commit_fault: Literal["lost", "unanswered"] | None = None
-        self.commits_cut = 0
-        self.dsn = make_conninfo(dsn, host="127.0.0.1", port=self._listener.getsockname()[1])
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._target = conninfo_to_dict(dsn)
+        self._original = dsn
+        self._links: set[_Link] = set()
+        self._listener: asyncio.Server | None = None
+        self._port = 0
+        self._is_silent = False
+        self.latency = 0.0  #: seconds that each packet takes longer
 
-    # -- faults
+    @property
+    def dsn(self) -> str:
+        return make_conninfo(self._original, host="127.0.0.1", port=self._port)
 
-    def cut_next_commit(self, fault: Literal["lost", "unanswered"]) -> None:
-        """The next COMMIT does not reach the server, or its answer not the client; the connection is reset."""
-        self._commit_fault = fault
+    async def __aenter__(self) -> Self:
+        await self._listen()
+        return self
 
-    def reset(self) -> int:
-        """Resets all connections; returns how many there were."""
-        with self._lock:
-            lines, self._lines = self._lines, set()
-        for line in lines:
-            _reset(line)
-        return len(lines) // 2
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.refuse()
+        while self._links:
+            await asyncio.wait({link.task for link in self._links})
+
+    def reset(self) -> None:
+        """Ends every connection by RST."""
+        for link in self._links:
+            link.reset()
+
+    def refuse(self) -> None:
+        """Ends every connection, and accepts none."""
+        self.reset()
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
 
     def silence(self) -> None:
-        """From now on nothing gets through, and nobody is told."""
-        self._open.clear()
+        """Drops every packet of its clients, those of new connections too."""
+        self._is_silent = True
+        for link in self._links:
+            _drop_packets(link.client)
+        for listening in self._listener.sockets if self._listener else ():
+            _drop_packets(listening)
 
-    def restore(self) -> None:
-        self._open.set()
+    async def heal(self) -> None:
+        """Everything works again; connections that were silent have ended."""
+        if self._is_silent:
+            self._is_silent = False
+            self.refuse()
+        if self._listener is None:
+            await self._listen()
 
-    def close(self) -> None:
-        self.restore()
-        self._listener.close()
-        self.reset()
+    async def _listen(self) -> None:
+        self._listener = await asyncio.start_server(self._accept, "127.0.0.1", self._port)
+        self._port = self._listener.sockets[0].getsockname()[1]
 
-    # -- passing on
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                threading.Thread(target=self._join, args=(client,), daemon=True).start()
-
-    def _join(self, client: socket.socket) -> None:
-        self._open.wait()
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        link = _Link(writer.get_extra_info("socket"), task)
+        self._links.add(link)
         try:
-            server = self._connect()
-        except OSError:
-            _reset(client)
-            return
-        with self._lock:
-            self._lines |= {client, server}
-        threading.Thread(target=self._pass_on, args=(client, server, True), daemon=True).start()
-        self._pass_on(server, client, False)
+            with suppress(OSError, asyncio.CancelledError):
+                await self._forward(reader, writer)
+        finally:
+            self._links.discard(link)
+            writer.close()
 
-    def _connect(self) -> socket.socket:
-        if not self._host.startswith("/"):
-            return socket.create_connection((self._host, self._server_port))
-        server = socket.socket(socket.AF_UNIX)
-        server.connect(f"{self._host}/.s.PGSQL.{self._server_port}")
-        return server
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        from_server, to_server = await self._connect()
+        try:
+            pumps = {
+                asyncio.create_task(self._pump(reader, to_server)),
+                asyncio.create_task(self._pump(from_server, writer)),
+            }
+            try:
+                await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for pump in pumps:
+                    pump.cancel()
+                await asyncio.gather(*pumps, return_exceptions=True)
+        finally:
+            to_server.close()
 
-    def _pass_on(self, source: socket.socket, target: socket.socket, to_server: bool) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(65536):
-                self._open.wait()
-                if to_server and self._commit_fault is not None and data.endswith(_COMMIT):
-                    self._fail_commit(data, source, target)
-                    return
-                target.sendall(data)
-        with self._lock:
-            self._lines -= {source, target}
-        _reset(source)
-        _reset(target)
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        host, port = str(self._target.get("host")), int(self._target.get("port") or 5432)
+        if host.startswith("/"):
+            return await asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")
+        return await asyncio.open_connection(host, port)
 
-    def _fail_commit(self, commit: bytes, client: socket.socket, server: socket.socket) -> None:
-        fault, self._commit_fault = self._commit_fault, None
-        _reset(client)
-        if fault == "unanswered":
-            server.sendall(commit)  # whose answer the other thread cannot hand on: it resets the server's line
-        else:
-            _reset(server)
-        self.commits_cut += 1
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            if self.latency:
+                await asyncio.sleep(self.latency)
+            writer.write(data)
+            await writer.drain()
 
 
-def _reset(line: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        line.shutdown(socket.SHUT_RDWR)
-    line.close()
+class _Link:
+    """One connection of a client's."""
+
+    def __init__(self, client: asyncio.trsock.TransportSocket, task: asyncio.Task[None]) -> None:
+        self.client = client
+        self.task = task
+
+    def reset(self) -> None:
+        with suppress(OSError):
+            self.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        self.task.cancel()
 
 
-@contextmanager
-def proxy(dsn: str) -> Iterator[Proxy]:
-    running = Proxy(dsn)
-    try:
-        yield running
-    finally:
-        running.close()
+def _drop_packets(sock: asyncio.trsock.TransportSocket) -> None:
+    with suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, _FILTER)

@@ -7,7 +7,7 @@ import inspect
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any
 from uuid import uuid4
 
 import psycopg
@@ -17,7 +17,7 @@ from psycopg.rows import dict_row
 
 from pgflow import AsyncClient, Context, Flow, Permanent, Run, Worker, calls
 from pgflow.records import Outcome, TaskKey
-from tests.faults.proxy import proxy
+from tests.faults.commits import CommitCutter, CommitFault
 from tests.support import aeventually, rows, value
 from tests.worker.support import one_task_flow, tasks, work
 
@@ -187,22 +187,24 @@ async def test_a_refused_result_takes_its_effect_along(
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("fault", ["lost", "unanswered"])
 async def test_a_commit_whose_answer_is_lost_happens_exactly_once(
-    dsn: str, conn: psycopg.Connection, kind: str, fault: Literal["lost", "unanswered"]
+    dsn: str, conn: psycopg.Connection, kind: str, fault: CommitFault
 ) -> None:
     attempts: list[int] = []
 
-    with proxy(dsn) as line:
+    def act(ctx: Context) -> int:
+        attempts.append(ctx.attempt)
+        if len(attempts) == 1:
+            network.cut_next(fault)
+        return len(attempts)
 
-        def act(ctx: Context) -> int:
-            attempts.append(ctx.attempt)
-            if len(attempts) == 1:
-                line.cut_next_commit(fault)
-            return len(attempts)
-
-        flow = flow_that(act, kind)
-        async with Worker([flow], dsn=line.dsn, lease=1, poll_interval=0.1), AsyncClient(dsn) as client:
-            run = await client.wait(await client.start(flow, None), timeout=60)
-        assert line.commits_cut == 1
+    flow = flow_that(act, kind)
+    async with (
+        CommitCutter(dsn) as network,
+        Worker([flow], dsn=network.dsn, lease=1, poll_interval=0.1),
+        AsyncClient(dsn) as client,
+    ):
+        run = await client.wait(await client.start(flow, None), timeout=60)
+        assert network.cuts == 1
     assert len(done(conn)) == 1
     assert run.output == {"only": len(attempts)}
     assert len(attempts) == {"lost": 2, "unanswered": 1}[fault]

@@ -44,7 +44,8 @@ class AsyncTransactions:
             open=False,
             configure=_configure,
             reset=_reset,
-            kwargs={"autocommit": True},
+            # behind a pooler a statement may run elsewhere than where it was prepared
+            kwargs={"autocommit": True, "prepare_threshold": None},
         )
 
     async def open(self) -> None:
