@@ -6,13 +6,14 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+CHAOS_ARGS ?=
 MUTATE_ARGS ?=
 PROFILE_ARGS ?=
 # Runs a command with PGFLOW_TEST_DSN leading to a throw-away server of Debian's.
 ON_DEBIANS := scripts/with_pg15.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-pg15 soak mutate check fix bench bench-quick bench-report profile guard docs
+.PHONY: $(shell sed -n 's/^\([a-z0-9-]*\):.*\#\# .*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,13 +32,16 @@ test: setup ## the test suite, without what is slow (PGFLOW_TEST_DSN: on another
 	$(BIN)/pytest -m 'not slow' $(PYTEST_ARGS)
 
 test-slow: setup ## only what is slow
-	$(BIN)/pytest -m slow $(PYTEST_ARGS)
+	scripts/with_faketime.sh $(BIN)/pytest -m slow $(PYTEST_ARGS)
 
 test-pg15: setup ## the test suite on Debian's PostgreSQL 15 (installs it, as root, if it is not there)
 	scripts/with_pg15.sh $(BIN)/pytest -m 'not slow' $(PYTEST_ARGS)
 
 soak: setup ## 20,000 random histories, the database against the in-memory model (takes an hour or so)
 	PGFLOW_HISTORIES=20000 $(BIN)/pytest -s tests/testing/test_model.py $(PYTEST_ARGS)
+
+chaos: setup ## minutes of faults against workers under load; writes its figures into docs/explanation/reliability.md
+	scripts/with_faketime.sh $(BIN)/python -m tests.faults.chaos --report docs/explanation/reliability.md $(CHAOS_ARGS)
 
 mutate: setup ## plant faults in our SQL, one at a time: the random histories must find each
 	$(BIN)/python -u scripts/mutate.py $(MUTATE_ARGS)

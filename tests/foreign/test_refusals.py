@@ -126,3 +126,14 @@ def test_a_declared_number_of_tasks_is_ours_alone() -> None:
     flow.map(slug="each", initial_tasks=3)(lambda n: n)
     with pytest.raises(FlowDefinitionError, match="initial_tasks, which py-pgflow's own core alone knows"):
         Worker([flow], dsn="postgresql://127.0.0.1:1/nowhere", core="foreign")
+
+
+def test_so_are_transactional_steps() -> None:
+    flow: Flow = Flow("transactional")
+
+    @flow.step(transactional=True)
+    async def pay(flow_input: int, ctx: Context) -> int:
+        return flow_input
+
+    with pytest.raises(FlowDefinitionError, match="transactional, which py-pgflow's own core alone knows"):
+        Worker([flow], dsn="postgresql://127.0.0.1:1/nowhere", core="foreign")

@@ -100,7 +100,8 @@ INVARIANTS = {
         select count(*) from pgflow.runs r join pgflow.step_states s using (run_id)
          where r.status = 'completed' and s.status not in ('completed', 'skipped')""",
     "a message has more or less than one task": """
-        select count(*) from (select message_id from pgflow.step_tasks group by message_id having count(*) <> 1) x""",
+        select count(*) from (
+          select from pgflow.step_tasks group by flow_slug, message_id having count(*) <> 1) x""",
     "a queued task of a started run and step has no message": """
         select count(*) from pgflow.step_tasks t
           join pgflow.runs r on r.run_id = t.run_id and r.status = 'started'

@@ -249,6 +249,9 @@ def _faults(flow: Flow[Any, Any]) -> list[str]:
     return [
         f"step {step.slug!r} has {option}, which py-pgflow's own core alone knows, not core='foreign'"
         for step in flow.steps.values()
-        for option in ("initial_tasks", "transactional")
-        if getattr(step.options, option)
+        for option, is_used in (
+            ("initial_tasks", step.options.initial_tasks is not None),
+            ("transactional", step.options.transactional),
+        )
+        if is_used
     ]

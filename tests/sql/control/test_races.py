@@ -174,7 +174,7 @@ class Operator(Chaos):
             self.attempt("rerun", run_id=run_id, from_step=slug)
 
     def pause(self) -> None:
-        call(self.conn, "pause_flow", flow_slug=random.choice(["one", "two"]))  # noqa: S311
+        call(self.conn, "pause_flow", flow_slug=random.choice(["one", "two"]))
 
     def resume(self) -> None:
         for slug in ("one", "two"):

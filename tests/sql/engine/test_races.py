@@ -32,7 +32,7 @@ class Chaos:
 
     def __init__(self, dsn: str, seed: int) -> None:
         self.conn = psycopg.connect(dsn, autocommit=True)
-        self.random = random.Random(seed)  # noqa: S311
+        self.random = random.Random(seed)
         self.worker = add_our_worker(self.conn, lease=1)
         self.held: list[Task] = []
         self.applied: list[tuple[Outcome, Verdict]] = []
