@@ -5,7 +5,7 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from pgflow import Client, Flow, Worker, schema
+from pgflow import Client, Context, Flow, Worker, schema
 from pgflow.config import SettingsError
 from pgflow.errors import FlowDefinitionError, FlowMismatch, SchemaError
 from tests.foreign import npm

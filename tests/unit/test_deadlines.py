@@ -36,7 +36,8 @@ async def test_each_wait_ends_at_its_own_time_and_leaves_its_future_alone() -> N
     assert await waits[2] is True
     assert await waits[1] is False
     assert loop.time() - began >= 0.4
-    assert not slow.done() and not slower.done()
+    assert not slow.done()
+    assert not slower.done()
     deadlines.close()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 
 import psycopg
 import pytest
@@ -15,9 +14,8 @@ from tests.support import aeventually, value
 
 
 @pytest.fixture
-def _always_ahead(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _always_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Ahead, "size", 20)
-    yield
 
 
 async def test_what_waits_too_long_is_handed_back_and_worked_on_elsewhere(
