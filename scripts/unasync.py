@@ -13,9 +13,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent / "src" / "pgflow"
 TWINS = {
-    ROOT / "db" / "_async.py": ROOT / "db" / "_sync.py",
-    ROOT / "db" / "transactions" / "_async.py": ROOT / "db" / "transactions" / "_sync.py",
-    ROOT / "client" / "_async.py": ROOT / "client" / "_sync.py",
+    source: source.with_name(source.name.replace("_async", "_sync"))
+    for folder in ("db", "db/transactions", "client")
+    for source in sorted((ROOT / folder).glob("_async*.py"))
 }
 #: Applied in order; whole words only where marked with \b.
 RULES: list[tuple[str, str]] = [
@@ -28,15 +28,16 @@ RULES: list[tuple[str, str]] = [
     (r"\b__aexit__\b", "__exit__"),
     (r"\b__aiter__\b", "__iter__"),
     (r"\b__anext__\b", "__next__"),
-    (r"\bAsync(Client|Database|Transactions|Connection|ConnectionPool|Iterator|Generator)\b", r"\1"),
+    (r"\bAsync(Client|Database|Transactions|Connection|ConnectionPool|Iterator|Generator|Schedules)\b", r"\1"),
+    (r"\barun\b", "run"),
     (r"\basynccontextmanager\b", "contextmanager"),
     (r"\bStopAsyncIteration\b", "StopIteration"),
     (r"\bimport asyncio\n", "import time\n"),
     (r"\.aclose\(\)", ".close()"),
-    (r"\b_async\b", "_sync"),
+    (r"\b_async(_\w+)?\b", r"_sync\1"),
     (
-        r"`_sync\.py` is generated from this file: edit here only\.",
-        "Generated from `_async.py` by scripts/unasync.py: do not edit.",
+        r"`_sync(\w*)\.py` is generated from this file: edit here only\.",
+        r"Generated from `_async\1.py` by scripts/unasync.py: do not edit.",
     ),
 ]
 
@@ -65,8 +66,6 @@ def tidy(source: str, path: Path) -> str:
 def main() -> int:
     stale = []
     for source, twin in TWINS.items():
-        if not source.exists():
-            continue
         wanted = tidy(translate(source.read_text()), twin)
         if twin.exists() and twin.read_text() == wanted:
             continue

@@ -4,6 +4,7 @@
     polled = await database.run(call)        # a Polled
 
 JSON columns arrive as raw bytes (see `pgflow.db`), so that each value is decoded once, by whoever knows its type.
+What may run on a caller's own connection returns nothing but texts and booleans, which mean the same in every driver.
 What is asked of pgflow's own core, where that is installed, stands in `pgflow.calls_foreign`.
 """
 
@@ -17,7 +18,21 @@ from itertools import chain
 from typing import Any, Generic, TypeAlias, TypeVar
 from uuid import UUID
 
-from pgflow.records import FailedTask, Outcome, Polled, Run, StepState, Task, TaskKey, Verdict
+from pgflow.flow import codec
+from pgflow.flow.cron import first_slot
+from pgflow.flow.schedule import Schedule as Declared
+from pgflow.records import (
+    DueSchedule,
+    FailedTask,
+    Outcome,
+    Polled,
+    Run,
+    Schedule,
+    StepState,
+    Task,
+    TaskKey,
+    Verdict,
+)
 
 T = TypeVar("T")
 Rows: TypeAlias = Sequence[tuple[Any, ...]]
@@ -40,7 +55,7 @@ def ensure_flow_compiled(
 ) -> Call[tuple[str, list[str]]]:
     """-> (status, differences); the status is 'compiled', 'verified', 'recompiled' or 'mismatch'."""
     return Call(
-        "select pgflow.ensure_flow_compiled(%s::text, %s::jsonb, %s::boolean)",
+        "select pgflow.ensure_flow_compiled(%s::text, %s::text::jsonb, %s::boolean)::text",
         (flow_slug, json.dumps(shape), allow_data_loss),
         _decode_compiled,
     )
@@ -56,6 +71,11 @@ def list_flows() -> Call[list[str]]:
     return Call("select flow_slug from pgflow.flows order by flow_slug", (), _first_column)
 
 
+def flow_exists(flow_slug: str) -> Call[bool]:
+    """-> whether there is a flow of this slug."""
+    return Call("select exists (select from pgflow.flows where flow_slug = %s::text)", (flow_slug,), _one_value)
+
+
 def unfinished_runs(flow_slug: str) -> Call[bool]:
     """-> whether the flow has a run that has not ended."""
     return Call(
@@ -67,9 +87,11 @@ def unfinished_runs(flow_slug: str) -> Call[bool]:
 
 # ---------------------------------------------------------------------------------------- runs
 
-_RUN_COLUMNS = (
-    "r.run_id, r.flow_slug, case when r.cancelled_at is null then r.status else 'cancelled' end, r.input, "
-    "r.output, r.error_message, r.remaining_steps, r.started_at, r.completed_at, r.failed_at, r.parent_run_id"
+#: A run as one JSON array.
+_RUN = (
+    "json_build_array(r.run_id, r.flow_slug, case when r.cancelled_at is null then r.status else 'cancelled' end, "
+    "r.input, r.output, r.error_message, r.remaining_steps, r.started_at, r.completed_at, r.failed_at, "
+    "r.parent_run_id, r.idempotency_key)::text"
 )
 
 
@@ -78,28 +100,33 @@ def start_flows(
     inputs: Sequence[bytes],
     *,
     run_ids: Sequence[UUID] | None = None,
-    keys: Sequence[str] | None = None,
+    keys: Sequence[str | None] | None = None,
     start_at: datetime | None = None,
+    delay: float | None = None,
 ) -> Call[list[Run]]:
-    """-> the runs, in the order of the inputs (each one JSON text), with no step states."""
+    """-> the runs, in the order of the inputs (each one JSON text), with no step states.
+
+    No task is started before `start_at`, or for `delay` seconds by the database's clock.
+    """
     return Call(
-        f"select {_RUN_COLUMNS} from pgflow.start_flows(%s::text, %s::text[]::jsonb[], %s::uuid[], %s::text[], "
-        "%s::timestamptz) as r",
+        f"select {_RUN} from pgflow.start_flows(%s::text, %s::text[]::jsonb[], %s::uuid[], %s::text[], "
+        "coalesce(%s::timestamptz, clock_timestamp() + make_interval(secs => %s::float8))) as r",
         (
             flow_slug,
             [i.decode() for i in inputs],
             None if run_ids is None else list(run_ids),
             None if keys is None else list(keys),
             start_at,
+            delay,
         ),
-        lambda rows: [_run(row) for row in rows],
+        _runs,
     )
 
 
 def get_run(run_id: UUID) -> Call[Run | None]:
     """-> a snapshot with all its step states and the task that failed it; None for an unknown run."""
     return Call(
-        f"""select {_RUN_COLUMNS},
+        f"""select {_RUN},
               (select jsonb_agg(to_jsonb(ss) order by s.step_index)
                  from pgflow.step_states ss
                  join pgflow.steps s on s.flow_slug = ss.flow_slug and s.step_slug = ss.step_slug
@@ -113,7 +140,7 @@ def get_run(run_id: UUID) -> Call[Run | None]:
             from pgflow.runs r
            where r.run_id = %s""",
         (run_id,),
-        lambda rows: _snapshot(rows[0]) if rows else None,
+        lambda rows: _snapshot(*rows[0]) if rows else None,
     )
 
 
@@ -129,10 +156,12 @@ def list_runs(flow_slug: str | None, status: str | None, limit: int, before: Run
     elif before is not None:
         given["r.started_at < %s"] = (before,)
     where = f"where {' and '.join(given)}" if given else ""
+    newest_first = "order by r.started_at desc, r.run_id desc"
     return Call(
-        f"select {_RUN_COLUMNS} from pgflow.runs r {where} order by r.started_at desc, r.run_id desc limit %s",
+        # sorted first: what a page does not show must not be put together either
+        f"select {_RUN} from (select r.* from pgflow.runs r {where} {newest_first} limit %s) as r {newest_first}",
         (*chain.from_iterable(given.values()), limit),
-        lambda rows: [_run(row) for row in rows],
+        _runs,
     )
 
 
@@ -157,23 +186,23 @@ def load_inputs(run_ids: Sequence[UUID]) -> Call[dict[UUID, bytes]]:
 def cancel_run(run_id: UUID, reason: str | None = None) -> Call[Run]:
     """-> the run, cancelled now or before, with no step states."""
     return Call(
-        f"select {_RUN_COLUMNS} from pgflow.cancel_run(%s::uuid, %s::text) as r",
+        f"select {_RUN} from pgflow.cancel_run(%s::uuid, %s::text) as r",
         (run_id, reason),
-        lambda rows: _run(rows[0]),
+        _one_run,
     )
 
 
 def retry_run(run_id: UUID) -> Call[Run]:
     """-> the run, going on, with no step states."""
-    return Call(f"select {_RUN_COLUMNS} from pgflow.retry_run(%s::uuid) as r", (run_id,), lambda rows: _run(rows[0]))
+    return Call(f"select {_RUN} from pgflow.retry_run(%s::uuid) as r", (run_id,), _one_run)
 
 
 def rerun(run_id: UUID, from_step: str, input: bytes | None = None) -> Call[Run]:
     """-> the new run, with no step states; without an input (JSON text) it gets that of the given run."""
     return Call(
-        f"select {_RUN_COLUMNS} from pgflow.rerun(%s::uuid, %s::text, %s::jsonb) as r",
+        f"select {_RUN} from pgflow.rerun(%s::uuid, %s::text, %s::jsonb) as r",
         (run_id, from_step, None if input is None else input.decode()),
-        lambda rows: _run(rows[0]),
+        _one_run,
     )
 
 
@@ -187,31 +216,156 @@ def resume_flow(flow_slug: str) -> Call[None]:
     return Call("select from pgflow.resume_flow(%s::text)", (flow_slug,), _nothing)
 
 
+# ---------------------------------------------------------------------------------------- schedules
+
+_SCHEDULE = """json_build_array(s.schedule_name, s.flow_slug, s.cron, s.time_zone, s.input, s.catch_up, s.origin,
+                    s.paused_at, nullif(s.next_at, '-infinity'), s.done_until, s.error_message, s.created_at,
+                    x.slot, x.run_id)::text"""
+_LAST_SLOT = """left join lateral (
+       select y.slot, y.run_id from pgflow.schedule_slots y
+        where y.schedule_name = s.schedule_name order by y.slot desc limit 1
+     ) x on true"""
+
+
+def add_schedule(name: str, flow_slug: str, cron: str, time_zone: str, input: bytes, catch_up: str) -> Call[Schedule]:
+    """-> the new schedule; `input` is JSON text."""
+    return Call(
+        f"select {_SCHEDULE} from pgflow.add_schedule(%s::text, %s::text, %s::text, %s::text, %s::jsonb, %s::text) s "
+        f"{_LAST_SLOT}",
+        (name, flow_slug, cron, time_zone, input.decode(), catch_up),
+        _one_schedule,
+    )
+
+
+def set_flow_schedules(flow_slug: str, schedules: Sequence[Declared]) -> Call[None]:
+    """Makes these the only schedules of the flow that come from its code."""
+    data = [
+        {"name": s.name, "cron": s.cron, "time_zone": s.time_zone, "input": s.input, "catch_up": s.catch_up}
+        for s in schedules
+    ]
+    return Call(
+        "select from pgflow.set_flow_schedules(%s::text, %s::jsonb)", (flow_slug, codec.encode(data).decode()), _nothing
+    )
+
+
+def list_schedules(flow_slug: str | None = None) -> Call[list[Schedule]]:
+    """-> all schedules, or those of a flow, by name."""
+    return Call(
+        f"select {_SCHEDULE} from pgflow.schedules s {_LAST_SLOT} "
+        "where coalesce(s.flow_slug = %s::text, true) order by s.schedule_name",
+        (flow_slug,),
+        lambda rows: [_schedule(row[0]) for row in rows],
+    )
+
+
+def pause_schedule(name: str) -> Call[Schedule]:
+    """-> the schedule; none of its slots is fired from now on."""
+    return Call(f"select {_SCHEDULE} from pgflow.pause_schedule(%s::text) s {_LAST_SLOT}", (name,), _one_schedule)
+
+
+def resume_schedule(name: str) -> Call[Schedule]:
+    """-> the schedule; slots from now on are fired again."""
+    return Call(f"select {_SCHEDULE} from pgflow.resume_schedule(%s::text) s {_LAST_SLOT}", (name,), _one_schedule)
+
+
+def delete_schedule(name: str) -> Call[Schedule]:
+    """-> what the schedule was."""
+    return Call(f"select {_SCHEDULE} from pgflow.delete_schedule(%s::text) s {_LAST_SLOT}", (name,), _one_schedule)
+
+
+def run_schedule(name: str) -> Call[Run]:
+    """-> a run as the schedule would start it, with no step states."""
+    return Call(f"select {_RUN} from pgflow.run_schedule(%s::text) as r", (name,), _one_run)
+
+
+def due_schedules(within: float, *, now: datetime | None = None) -> Call[list[DueSchedule]]:
+    """-> schedules that have a slot by now or within so many seconds, at most 100, the earliest first.
+
+    `now` stands for the database's clock, in tests.
+    """
+    return Call(
+        """select s.schedule_name, s.cron, s.time_zone, s.catch_up, s.done_until, n.now,
+                  nullif(s.next_at, '-infinity')
+             from (select coalesce(%s::timestamptz, clock_timestamp()) as now) n
+             join pgflow.schedules s on s.next_at <= n.now + make_interval(secs => %s::float8)
+            where s.paused_at is null
+            order by s.next_at, s.schedule_name
+            limit 100""",
+        (now, within),
+        lambda rows: [DueSchedule(*row) for row in rows],
+    )
+
+
+def fire_schedule(
+    due: DueSchedule, slots: Sequence[datetime], next_at: datetime, *, error: str | None = None
+) -> Call[list[Run]]:
+    """-> the runs started for these slots; none if another worker was faster."""
+    return Call(
+        f"select {_RUN} from pgflow.fire_schedule(%s::text, %s::timestamptz, %s::timestamptz, %s::timestamptz[], "
+        "%s::timestamptz, %s::text) as r",
+        (due.name, due.done_until, max(due.now, due.done_until), list(slots), next_at, error),
+        _runs,
+    )
+
+
+def _one_schedule(rows: Rows) -> Schedule:
+    return _schedule(rows[0][0])
+
+
+def _schedule(text: str) -> Schedule:
+    values = json.loads(text)
+    name, flow_slug, cron, zone, input_, catch_up, origin, paused, next_at, done, error, created, slot, run_id = values
+    return Schedule(
+        name=name,
+        flow_slug=flow_slug,
+        cron=cron,
+        time_zone=zone,
+        input=input_,
+        catch_up=catch_up,
+        origin=origin,
+        created_at=datetime.fromisoformat(created),
+        paused_at=_time(paused),
+        next_at=None if paused else _time(next_at) or first_slot(cron, zone, datetime.fromisoformat(done)),
+        last_slot=_time(slot),
+        last_run_id=None if run_id is None else UUID(run_id),
+        error=error,
+    )
+
+
 # ---------------------------------------------------------------------------------------- rows of runs
 
 
-def _run(row: tuple[Any, ...], **more: Any) -> Run:
-    run_id, flow_slug, status, input_, output, error, remaining, started, completed, failed, parent = row
+def _run(text: str, **more: Any) -> Run:
+    values = json.loads(text)
+    run_id, flow_slug, status, input_, output, error, remaining, started, completed, failed, parent, key = values
     return Run(
-        run_id=run_id,
+        run_id=UUID(run_id),
         flow_slug=flow_slug,
         status=status,
-        input=_json(input_),
-        output=_json(output),
+        input=input_,
+        output=output,
         error=error,
         remaining_steps=remaining,
-        started_at=started,
-        completed_at=completed,
-        failed_at=failed,
-        parent_run_id=parent,
+        started_at=datetime.fromisoformat(started),
+        completed_at=_time(completed),
+        failed_at=_time(failed),
+        parent_run_id=None if parent is None else UUID(parent),
+        key=key,
         **more,
     )
 
 
-def _snapshot(row: tuple[Any, ...]) -> Run:
-    *columns, states, failed = row
+def _one_run(rows: Rows) -> Run:
+    return _run(rows[0][0])
+
+
+def _runs(rows: Rows) -> list[Run]:
+    return [_run(row[0]) for row in rows]
+
+
+def _snapshot(run: str, states: bytes | None, failed: bytes | None) -> Run:
     return _run(
-        tuple(columns),
+        run,
         steps={s["step_slug"]: _step_state(s) for s in _json(states) or ()},
         failed_task=FailedTask(*_json(failed)) if failed is not None else None,
     )

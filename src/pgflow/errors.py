@@ -11,6 +11,7 @@
     │   ├── FlowNotFound         no flow of this slug in the database
     │   ├── FlowMismatch         the flow in the database has another shape; `differences` lists how
     │   ├── RunNotFound          no run of this id
+    │   ├── ScheduleNotFound     no schedule of this name
     │   └── RunStateError        the run stands where this cannot be done to it
     ├── EmbeddedError            the private PostgreSQL cannot be started
     ├── ExecutorError            handlers cannot run where they should
@@ -106,6 +107,14 @@ class RunNotFound(DatabaseError):
     def __init__(self, run_id: UUID | str) -> None:
         self.run_id = run_id
         super().__init__(f"no run {run_id} in this database: `pgflow runs` lists those there are")
+
+
+class ScheduleNotFound(DatabaseError):
+    """No schedule of this name is in the database."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"no schedule {name!r} in this database: `pgflow schedule list` shows those there are")
 
 
 class RunStateError(DatabaseError):

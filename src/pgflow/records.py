@@ -56,7 +56,7 @@ class Run:
 
     `steps` maps slugs to their states, in the order of the flow; it is empty in listings.
     `status` says 'cancelled' where a run was cancelled (the stored status of such a run is 'failed').
-    `parent_run_id` is the run that this one is a rerun of.
+    `parent_run_id` is the run that this one is a rerun of, `key` the idempotency key that it was started with.
     """
 
     run_id: UUID
@@ -72,11 +72,49 @@ class Run:
     steps: Mapping[str, StepState] = field(default_factory=dict)
     failed_task: FailedTask | None = None
     parent_run_id: UUID | None = None
+    key: str | None = None
 
     @property
     def ended(self) -> bool:
         """Whether the run has reached a status that it never leaves by itself."""
         return self.status != "started"
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """A snapshot of a schedule: it starts runs of a flow, with this input, at the slots of a cron expression.
+
+    `origin` says who made it: the flow's 'code', or a 'user' by hand. `next_at` is None while it is paused, `error` why
+    its last slot could not be started. `last_slot` and `last_run_id` are of the latest slot that was.
+    """
+
+    name: str
+    flow_slug: str
+    cron: str
+    time_zone: str
+    input: Any
+    catch_up: Literal["none", "last", "all"]
+    origin: Literal["code", "user"]
+    created_at: datetime
+    paused_at: datetime | None = None
+    next_at: datetime | None = None
+    last_slot: datetime | None = None
+    last_run_id: UUID | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DueSchedule:
+    """What a worker must know of a schedule to fire it: its slots up to `done_until` are done with, `now` is the
+    database's time, and `next_at` the next slot (None: not reckoned yet)."""
+
+    name: str
+    cron: str
+    time_zone: str
+    catch_up: Literal["none", "last", "all"]
+    done_until: datetime
+    now: datetime
+    next_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

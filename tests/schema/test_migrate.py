@@ -145,7 +145,7 @@ def test_replacing_every_function_leaves_data_and_schema_as_they_were(dsn: str) 
 
 
 def test_a_failure_half_way_leaves_nothing_behind(empty_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    broken = schema.Script("0002_broken", "select no_such_function();")
+    broken = schema.Script("9999_broken", "select no_such_function();")
     monkeypatch.setattr(schema, "_migrations", lambda real=schema._migrations: [*real(), broken])
     with pytest.raises(DatabaseError, match="no_such_function"):
         schema.migrate(empty_dsn)
@@ -155,10 +155,10 @@ def test_a_failure_half_way_leaves_nothing_behind(empty_dsn: str, monkeypatch: p
 
 
 def test_a_new_migration_is_run_once_and_the_old_ones_not_again(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    added = schema.Script("0002_added", "create table pgflow.added ();")
+    added = schema.Script("9999_added", "create table pgflow.added ();")
     monkeypatch.setattr(schema, "_migrations", lambda real=schema._migrations: [*real(), added])
     applied = schema.migrate(dsn)
-    assert "0002_added" in applied
+    assert "9999_added" in applied
     assert "0001_core" not in applied
     assert schema.migrate(dsn) == []
 

@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
@@ -14,10 +14,22 @@ from uuid import UUID
 from psycopg import AsyncConnection
 
 from pgflow import calls, schema
-from pgflow.client.arguments import SAME_INPUT, check_listing, encode_input, encode_inputs, run_id_of, slug_of
+from pgflow.calls import Call
+from pgflow.client._async_schedules import AsyncSchedules
+from pgflow.client.arguments import (
+    SAME_INPUT,
+    check_compiled,
+    check_listing,
+    checked_keys,
+    encode_input,
+    encode_inputs,
+    run_id_of,
+    slug_of,
+    start_time,
+)
 from pgflow.config import load
-from pgflow.db import AsyncDatabase
-from pgflow.errors import DatabaseUnreachable, FlowMismatch, FlowNotFound, RunNotFound, RunTimeout
+from pgflow.db import AsyncDatabase, callers
+from pgflow.errors import DatabaseUnreachable, FlowNotFound, RunNotFound, RunTimeout
 from pgflow.flow import Flow, codec
 from pgflow.records import Run
 
@@ -42,6 +54,8 @@ class AsyncClient:
 
     def __init__(self, dsn: str | None = None) -> None:
         self._database = AsyncDatabase(load(dsn=dsn))
+        #: The schedules in the database: `client.schedules.list()` and the like.
+        self.schedules = AsyncSchedules(self._database)
 
     async def open(self) -> None:
         await self._database.open()
@@ -70,32 +84,73 @@ class AsyncClient:
 
     # -- starting
 
-    async def start(self, flow: Flow[Any, Any] | str, input: Any, *, run_id: UUID | str | None = None) -> Run:
+    async def start(
+        self,
+        flow: Flow[Any, Any] | str,
+        input: Any,
+        *,
+        run_id: UUID | str | None = None,
+        key: str | None = None,
+        at: datetime | None = None,
+        delay: float | timedelta | None = None,
+        connection: Any = None,
+    ) -> Run:
         """Starts a run and returns it as it then stands.
 
             run = await client.start(campaign, {"campaign_id": 123})
+            run = await client.start(campaign, {"campaign_id": 123}, key="campaign-123", delay=3600)
+
+        With a `key` a flow's run is started once: whoever starts it again under this key gets the same run, whatever
+        the input and the other arguments, for as long as that run is in the database. No task begins before `at`, or
+        for `delay` seconds by the database's clock. With a `connection` (psycopg, SQLAlchemy, asyncpg) the run starts
+        within the transaction that is open there: it exists if and only if that is committed.
 
         A Flow that is not in the database yet is stored first; a slug must be there (FlowNotFound). Raises
         InvalidInputError, before anything is written, for an input that is no JSON or no list where a root map needs
         one; DatabaseError if there is a run of this `run_id` already.
         """
         run_ids = None if run_id is None else [run_id_of(run_id)]
-        return (await self._start(flow, [encode_input(flow, input)], run_ids))[0]
+        keys = None if key is None else checked_keys([key])
+        return (await self._start(flow, [encode_input(flow, input)], run_ids, keys, at, delay, connection))[0]
 
     async def start_many(
-        self, flow: Flow[Any, Any] | str, inputs: Iterable[Any], *, run_ids: Iterable[UUID | str] | None = None
+        self,
+        flow: Flow[Any, Any] | str,
+        inputs: Iterable[Any],
+        *,
+        run_ids: Iterable[UUID | str] | None = None,
+        keys: Iterable[str | None] | None = None,
+        at: datetime | None = None,
+        delay: float | timedelta | None = None,
+        connection: Any = None,
     ) -> list[Run]:
         """Starts a run per input, all or none, in one call; returns them in the order of the inputs.
 
             runs = await client.start_many(campaign, [{"campaign_id": n} for n in range(10_000)])
 
-        Raises as `start`, naming the index of the bad input.
+        `keys` are as many as the inputs, None for a run without one; all else is as with `start`. Raises as `start`,
+        naming the index of the bad input.
         """
         encoded = encode_inputs(flow, inputs)
-        return await self._start(flow, encoded, None if run_ids is None else [run_id_of(r) for r in run_ids])
+        ids = None if run_ids is None else [run_id_of(run_id) for run_id in run_ids]
+        return await self._start(
+            flow, encoded, ids, None if keys is None else checked_keys(keys), at, delay, connection
+        )
 
-    async def _start(self, flow: Flow[Any, Any] | str, inputs: list[bytes], run_ids: list[UUID] | None) -> list[Run]:
-        call = calls.start_flows(slug_of(flow), inputs, run_ids=run_ids)
+    async def _start(
+        self,
+        flow: Flow[Any, Any] | str,
+        inputs: list[bytes],
+        run_ids: list[UUID] | None,
+        keys: list[str | None] | None,
+        at: datetime | None,
+        delay: float | timedelta | None,
+        connection: Any,
+    ) -> list[Run]:
+        start_at, seconds = start_time(at, delay)
+        call = calls.start_flows(slug_of(flow), inputs, run_ids=run_ids, keys=keys, start_at=start_at, delay=seconds)
+        if connection is not None:
+            return await self._start_within(connection, flow, call)
         try:
             return await self._database.run(call)
         except FlowNotFound:
@@ -104,17 +159,19 @@ class AsyncClient:
         await self.compile(flow)
         return await self._database.run(call)
 
+    async def _start_within(self, connection: Any, flow: Flow[Any, Any] | str, call: Call[list[Run]]) -> list[Run]:
+        """In the caller's transaction, which an error would end: so one looks first whether the flow is there."""
+        if isinstance(flow, Flow) and not await callers.arun(connection, calls.flow_exists(flow.slug)):
+            check_compiled(flow, await callers.arun(connection, calls.ensure_flow_compiled(flow.slug, flow.shape())))
+        return await callers.arun(connection, call)
+
     async def compile(self, flow: Flow[Any, Any], *, replace: bool = False) -> str:
         """Stores a flow; returns 'compiled', 'verified' (it was there) or 'recompiled'.
 
         Raises FlowMismatch if another flow of this slug is there; with `replace` that one goes, with all its runs.
         """
-        status, differences = await self._database.run(
-            calls.ensure_flow_compiled(flow.slug, flow.shape(), allow_data_loss=replace)
-        )
-        if status == "mismatch":
-            raise FlowMismatch(flow.slug, differences)
-        return status
+        call = calls.ensure_flow_compiled(flow.slug, flow.shape(), allow_data_loss=replace)
+        return check_compiled(flow, await self._database.run(call))
 
     # -- controlling
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 from typing import Any, get_args
 from uuid import UUID
 
-from pgflow.errors import InvalidInputError
+from pgflow.errors import FlowMismatch, InvalidInputError
 from pgflow.flow import Flow, codec
+from pgflow.flow.schedule import CatchUp, Schedule
 from pgflow.records import Run, RunStatus
+
+#: Characters of an idempotency key: what PostgreSQL's indexes can surely hold.
+_LONGEST_KEY = 500
 
 #: Stands for the input of the run that is run again: None is an input like any other.
 SAME_INPUT: Any = object()
@@ -44,6 +50,45 @@ def run_id_of(run: Run | UUID | str) -> UUID:
         return UUID(run)
     except (ValueError, AttributeError, TypeError):
         raise InvalidInputError(f"{run!r} is no run id: expected a UUID, as `pgflow runs` shows them") from None
+
+
+def checked_keys(keys: Iterable[str | None]) -> list[str | None]:
+    """Idempotency keys; raises InvalidInputError for what is none. None stands for a run without a key."""
+    found = list(keys)
+    for key in found:
+        if key is not None and not (isinstance(key, str) and key.isprintable() and 0 < len(key) <= _LONGEST_KEY):
+            raise InvalidInputError(
+                f"key must be a text of 1 to {_LONGEST_KEY} printable characters, not {repr(key)[:60]}"
+            )
+    return found
+
+
+def start_time(at: datetime | None, delay: float | timedelta | None) -> tuple[datetime | None, float | None]:
+    """When runs start, as a time or in so many seconds; raises InvalidInputError for what is neither, or both."""
+    if at is not None and delay is not None:
+        raise InvalidInputError("give at= or delay=, not both")
+    if at is not None and not (isinstance(at, datetime) and at.utcoffset() is not None):
+        raise InvalidInputError(f"at must be a datetime with a time zone, as datetime.now(UTC) is, not {at!r}")
+    if delay is None:
+        return at, None
+    seconds = delay.total_seconds() if isinstance(delay, timedelta) else delay
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
+        raise InvalidInputError(f"delay must be a number of seconds or a timedelta, from 0 on, not {delay!r}")
+    return None, float(seconds)
+
+
+def check_schedule(name: str, cron: str, time_zone: str, input: Any, catch_up: CatchUp) -> None:
+    """Raises InvalidInputError with all that is wrong with a schedule."""
+    if faults := list(Schedule(name, cron, time_zone, input, catch_up).faults()):
+        raise InvalidInputError(f"schedule {name!r}: " + "; ".join(faults))
+
+
+def check_compiled(flow: Flow[Any, Any], compiled: tuple[str, list[str]]) -> str:
+    """How the flow was stored; raises FlowMismatch if another of its slug is there."""
+    status, differences = compiled
+    if status == "mismatch":
+        raise FlowMismatch(flow.slug, differences)
+    return status
 
 
 def check_listing(status: str | None, limit: int) -> None:

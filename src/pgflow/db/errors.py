@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from uuid import UUID
 
 import psycopg
-from psycopg import errors as pg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
@@ -18,8 +17,10 @@ from pgflow.errors import (
     DatabaseUnreachable,
     FlowNotFound,
     InvalidInputError,
+    PgflowError,
     RunNotFound,
     RunStateError,
+    ScheduleNotFound,
     SchemaError,
 )
 
@@ -27,6 +28,7 @@ from pgflow.errors import (
 _TRANSIENT_CLASSES = {"08", "25", "28", "40", "42", "53", "55", "57", "58"}
 _FLOW_NOT_FOUND = re.compile(r"^Flow not found: (.*)$", re.MULTILINE)
 _RUN_NOT_FOUND = re.compile(r"^Run not found: (.*)$", re.MULTILINE)
+_SCHEDULE_NOT_FOUND = re.compile(r"^Schedule not found: (.*)$", re.MULTILINE)
 
 
 def is_transient(error: BaseException) -> bool:
@@ -55,16 +57,6 @@ def translated(dsn: str) -> Iterator[None]:
 def _translate(error: psycopg.Error | PoolTimeout, dsn: str) -> Exception:
     text = _first_line(error)
     match error:
-        case pg.InvalidSchemaName() | pg.UndefinedFunction() | pg.UndefinedTable() | pg.UndefinedColumn():
-            return SchemaError(f"the database's pgflow schema is missing or old ({text}): run `pgflow migrate`")
-        case pg.ForeignKeyViolation() if found := _FLOW_NOT_FOUND.search(str(error)):
-            return FlowNotFound(found[1])
-        case pg.NoDataFound() if found := _RUN_NOT_FOUND.search(str(error)):
-            return RunNotFound(UUID(found[1]))
-        case pg.ObjectNotInPrerequisiteState():
-            return RunStateError(text)
-        case pg.UntranslatableCharacter() | pg.InvalidTextRepresentation() | pg.RaiseException():
-            return InvalidInputError(text)
         case PoolTimeout():
             return DatabaseUnreachable(f"no connection to {_place(dsn)} within the pool's timeout")
         case psycopg.OperationalError() if error.sqlstate is None or error.sqlstate[:2] in {"08", "57", "53"}:
@@ -72,7 +64,27 @@ def _translate(error: psycopg.Error | PoolTimeout, dsn: str) -> Exception:
                 f"cannot reach {_place(dsn)} ({text}): is PostgreSQL running, and is the address right?"
             )
         case _:
-            return DatabaseError(text)
+            return refusal(error.sqlstate, error) or DatabaseError(text)
+
+
+def refusal(sqlstate: str | None, error: Exception) -> PgflowError | None:
+    """Our error where it was pgflow's SQL that refused, whichever driver says so; None where it was not."""
+    text = _first_line(error)
+    match sqlstate:
+        case "3F000" | "42883" | "42P01" | "42703":  # no such schema, function, table, column
+            return SchemaError(f"the database's pgflow schema is missing or old ({text}): run `pgflow migrate`")
+        case "23503" if found := _FLOW_NOT_FOUND.search(str(error)):
+            return FlowNotFound(found[1])
+        case "P0002" if found := _RUN_NOT_FOUND.search(str(error)):
+            return RunNotFound(UUID(found[1]))
+        case "P0002" if found := _SCHEDULE_NOT_FOUND.search(str(error)):
+            return ScheduleNotFound(found[1])
+        case "55000":
+            return RunStateError(text)
+        case "22P05" | "22P02" | "P0001":  # a character or a text that a type cannot hold; or our own words
+            return InvalidInputError(text)
+        case _:
+            return None
 
 
 def _place(dsn: str) -> str:

@@ -3,11 +3,12 @@
 from pgflow.executors.base import Executor, HandlerRaised, Result
 from pgflow.executors.child import Job
 from pgflow.executors.loop import LoopExecutor, call_async
-from pgflow.executors.processes import NoFreeProcess, ProcessExecutor
+from pgflow.executors.processes import FromProcess, NoFreeProcess, ProcessExecutor
 from pgflow.executors.threads import ThreadExecutor, call
 
 __all__ = [
     "Executor",
+    "FromProcess",
     "HandlerRaised",
     "Job",
     "LoopExecutor",

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, TypeAlias
 
-from pgflow.errors import InvalidInputError, Permanent, RetryAfter
+from pgflow.errors import InvalidInputError, RetryAfter
 from pgflow.flow import Context, Flow, Step
 
 _LONGEST_MESSAGE = 100_000
@@ -107,7 +107,7 @@ def run(job: Job) -> Answer:
     try:
         result = step.fn(**arguments)
     except BaseException as error:
-        return _failed(error, _kind(error))
+        return _failed(error, _kind(step, error))
     try:
         return Answer(output=step.binding.encode(result))
     except BaseException as error:
@@ -136,13 +136,10 @@ def _context(job: Job) -> Context:
     return Context(**fields, logger=logger, load_raw_input=load)
 
 
-def _kind(error: BaseException) -> FailureKind:
-    match error:
-        case Permanent():
-            return "permanent"
-        case RetryAfter():
-            return "retry_after"
-    return "raised"
+def _kind(step: Step[Any, Any], error: BaseException) -> FailureKind:
+    if step.retry.is_final(error):
+        return "permanent"
+    return "retry_after" if isinstance(error, RetryAfter) else "raised"
 
 
 def _failed(error: BaseException, kind: FailureKind) -> Answer:

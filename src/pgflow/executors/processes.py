@@ -17,7 +17,7 @@ from typing import Any
 from pgflow.errors import ExecutorError, InvalidInputError, Permanent, RetryAfter
 from pgflow.executors import child as inside
 from pgflow.executors.base import Result
-from pgflow.executors.child import Answer, Failure, Job
+from pgflow.executors.child import Answer, Failure, FailureKind, Job
 from pgflow.flow import Step
 
 #: Seconds that a task waits for a free process. Its lease ends 2 s after its timeout, counted from its claim, and the
@@ -28,7 +28,11 @@ _LAST_WORDS = 0.5
 _GUARD = "a script must start its work under `if __name__ == '__main__':`, since processes import it"
 
 
-class ProcessDied(Exception):
+class FromProcess(Exception):
+    """What a process says of a handler's end; whether that may be retried was judged there."""
+
+
+class ProcessDied(FromProcess):
     """The process of a handler ended before the handler did."""
 
 
@@ -273,8 +277,9 @@ def _check_main(step: Step[Any, Any], module_name: str) -> None:
 
 def _rebuilt(failure: Failure) -> Exception:
     """An exception with the name, words and meaning of the one in the process."""
-    base: type[Exception] = {"permanent": Permanent, "retry_after": RetryAfter}.get(failure.kind, Exception)
-    kind: Any = type(failure.name, (base,), {})
+    meaning: dict[FailureKind, type[Exception]] = {"permanent": Permanent, "retry_after": RetryAfter}
+    bases = (FromProcess, meaning[failure.kind]) if failure.kind in meaning else (FromProcess,)
+    kind: Any = type(failure.name, bases, {})
     error: Exception = kind.__new__(kind)
     error.args = (failure.message,)
     if isinstance(error, RetryAfter):

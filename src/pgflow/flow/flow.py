@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import fields
 from typing import Any, Generic, overload
 
 from typing_extensions import ParamSpec, TypeVar
 
 from pgflow.errors import InvalidInputError
-from pgflow.flow import codec, drawing, shape
+from pgflow.flow import codec, drawing, location, shape
 from pgflow.flow.plan import Plan, make_plan
+from pgflow.flow.retry import Exceptions, Retry
+from pgflow.flow.schedule import CatchUp, Schedule
 from pgflow.flow.step import ExecutorName, SkipMode, Step, StepOptions, StepType
 
 In = TypeVar("In", default=Any)
@@ -33,8 +36,10 @@ class Flow(Generic[In, Out]):
         def track_results(send_email: list[Receipt]) -> dict: ...
 
     A task is attempted `max_attempts` times (default 3), the n-th retry after `base_delay` · 2ⁿ seconds (default 5),
-    each attempt for at most `timeout` seconds (default 60). Decorators only record; `check()`, run at first use,
-    raises FlowDefinitionError with all that is wrong.
+    each attempt for at most `timeout` seconds (default 60). No delay is longer than `max_delay` seconds; `jitter`, from
+    0 to 1, is the part of it that is left to chance. `retry_on` names the only exceptions after which a task is tried
+    again, `no_retry_on` those after which it is not. Decorators only record; `check()`, run at first use, raises
+    FlowDefinitionError with all that is wrong.
     """
 
     def __init__(
@@ -44,13 +49,20 @@ class Flow(Generic[In, Out]):
         max_attempts: int | None = None,
         base_delay: int | None = None,
         timeout: int | None = None,
+        max_delay: float | None = None,
+        jitter: float | None = None,
+        retry_on: Exceptions | None = None,
+        no_retry_on: Exceptions | None = None,
     ) -> None:
         _check_numbers(max_attempts=max_attempts, base_delay=base_delay, timeout=timeout)
         self.slug = slug
         self.max_attempts = max_attempts
         self.base_delay = base_delay
         self.timeout = timeout
+        self.retry = Retry(max_delay=max_delay, jitter=jitter, retry_on=retry_on, no_retry_on=no_retry_on)
+        self._location = location.of_caller()
         self._recorded: list[Step[Any, Any]] = []
+        self._schedules: list[Schedule] = []
         self._plan: Plan | None = None
 
     @overload
@@ -66,6 +78,10 @@ class Flow(Generic[In, Out]):
         max_attempts: int | None = None,
         base_delay: int | None = None,
         timeout: int | None = None,
+        max_delay: float | None = None,
+        jitter: float | None = None,
+        retry_on: Exceptions | None = None,
+        no_retry_on: Exceptions | None = None,
         start_delay: int | None = None,
         run_if: dict[str, Any] | None = None,
         run_unless: dict[str, Any] | None = None,
@@ -103,6 +119,10 @@ class Flow(Generic[In, Out]):
         max_attempts: int | None = None,
         base_delay: int | None = None,
         timeout: int | None = None,
+        max_delay: float | None = None,
+        jitter: float | None = None,
+        retry_on: Exceptions | None = None,
+        no_retry_on: Exceptions | None = None,
         start_delay: int | None = None,
         run_if: dict[str, Any] | None = None,
         run_unless: dict[str, Any] | None = None,
@@ -129,7 +149,8 @@ class Flow(Generic[In, Out]):
         depends_on = options.pop("depends_on", ())
         for name in ("run_if", "run_unless"):
             options[name] = _pattern(name, options.get(name))
-        checked = StepOptions(**options)
+        retry = Retry(**{f.name: options.pop(f.name, None) for f in fields(Retry)})
+        checked = StepOptions(**options, retry=retry)
         _check_options(checked, step_type)
         _check_dependencies("over", [] if over is None else [over])
         _check_dependencies("depends_on", depends_on)
@@ -148,6 +169,22 @@ class Flow(Generic[In, Out]):
 
         return decorate if fn is None else decorate(fn)
 
+    def schedule(
+        self, cron: str, *, tz: str = "UTC", input: Any = None, name: str | None = None, catch_up: CatchUp = "last"
+    ) -> None:
+        """Declares that runs start by the clock: one for each slot of a cron expression, whichever worker is there.
+
+            campaign.schedule("0 9 * * MON-FRI", tz="Europe/Berlin", input={"campaign_id": 123})
+
+        A worker that serves the flow stores it when it starts, and removes what the code no longer declares. The name,
+        by default the flow's slug, is unique in the database. `catch_up` says what becomes of slots that came while no
+        worker was there: "none" of them is fired, the "last", or "all" (the latest 100). Each run's key is
+        `schedule:<name>:<slot>`, the slot in UTC. `check()` says what is wrong with it.
+        """
+        made = Schedule(self.slug if name is None else name, cron, tz, input, catch_up, location.of_caller())
+        self._schedules.append(made)
+        self._plan = None
+
     # -- what it makes of them
 
     def check(self) -> None:
@@ -158,8 +195,14 @@ class Flow(Generic[In, Out]):
     def plan(self) -> Plan:
         """The checked flow; made at first use."""
         if self._plan is None:
-            self._plan = make_plan(self.slug, self._recorded)
+            faults = [f"{self._location}: flow {self.slug!r}: {fault}" for fault in self.retry.faults()]
+            self._plan = make_plan(self.slug, self._recorded, self._schedules, faults)
         return self._plan
+
+    @property
+    def schedules(self) -> Sequence[Schedule]:
+        """What `schedule` declared."""
+        return self.plan.schedules
 
     @property
     def steps(self) -> Mapping[str, Step[Any, Any]]:
@@ -187,13 +230,11 @@ class Flow(Generic[In, Out]):
     def encode_input(self, value: Any) -> bytes:
         """A run's input as JSON text; raises InvalidInputError if it is none, or no list where one is needed."""
         raw = codec.encode(value)
-        for step in self.steps.values():
-            takes_input = step.step_type == "map" and not step.dependencies and step.options.initial_tasks is None
-            if takes_input and not raw.startswith(b"["):
-                raise InvalidInputError(
-                    f"flow {self.slug!r} has a root map step {step.slug!r}: its input must be a list, "
-                    f"not {type(value).__name__}"
-                )
+        if self.plan.root_map is not None and not raw.startswith(b"["):
+            raise InvalidInputError(
+                f"flow {self.slug!r} has a root map step {self.plan.root_map!r}: its input must be a list, "
+                f"not {type(value).__name__}"
+            )
         return raw
 
 

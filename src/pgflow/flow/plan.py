@@ -12,6 +12,7 @@ from pgflow.errors import FlowDefinitionError
 from pgflow.flow import json_types
 from pgflow.flow.binding import Binding, Parameter, Signature, read_signature
 from pgflow.flow.graph import find_cycles, topological_order
+from pgflow.flow.schedule import Schedule
 from pgflow.flow.slugs import did_you_mean, slug_fault
 from pgflow.flow.step import Step
 
@@ -23,11 +24,19 @@ class Plan:
     steps: Mapping[str, Step[Any, Any]]
     dependencies: Mapping[str, tuple[str, ...]]
     bindings: Mapping[str, Binding]
+    schedules: Sequence[Schedule]
+    #: A step that maps over the run's input, which must be a list then.
+    root_map: str | None
 
 
-def make_plan(flow_slug: str, steps: Sequence[Step[Any, Any]]) -> Plan:
+def make_plan(
+    flow_slug: str,
+    steps: Sequence[Step[Any, Any]],
+    schedules: Sequence[Schedule] = (),
+    known_faults: Sequence[str] = (),
+) -> Plan:
     """Checks a flow; raises FlowDefinitionError that lists every fault, with file and line."""
-    faults = [fault for fault in [slug_fault(flow_slug, "flow")] if fault]
+    faults = [fault for fault in [slug_fault(flow_slug, "flow"), *known_faults] if fault]
     if not steps:
         faults.append("it has no steps: decorate functions with @flow.step or @flow.map")
     by_slug: dict[str, Step[Any, Any]] = {}
@@ -41,6 +50,7 @@ def make_plan(flow_slug: str, steps: Sequence[Step[Any, Any]]) -> Plan:
             faults.append(
                 _at(step, "executor='process' is for plain functions: an async handler runs on the event loop")
             )
+        faults += (_at(step, fault) for fault in step.options.retry.faults())
 
     signatures: dict[str, Signature] = {}
     dependencies: dict[str, tuple[str, ...]] = {}
@@ -59,6 +69,8 @@ def make_plan(flow_slug: str, steps: Sequence[Step[Any, Any]]) -> Plan:
         faults += (_at(step, fault) for fault in _skip_faults(step, signatures[slug], by_slug))
         if not any(unconvertible[s] for s in (slug, *dependencies[slug])):
             faults += (_at(step, fault) for fault in _edge_faults(step, signatures, dependencies, by_slug))
+    root_map = _root_map(by_slug, dependencies)
+    faults += _schedule_faults(schedules, root_map)
     if faults:
         raise FlowDefinitionError(flow_slug, faults)
 
@@ -70,6 +82,8 @@ def make_plan(flow_slug: str, steps: Sequence[Step[Any, Any]]) -> Plan:
             slug: Binding(by_slug[slug].step_type, signatures[slug].parameters, signatures[slug].returns)
             for slug in order
         },
+        schedules=tuple(schedules),
+        root_map=root_map,
     )
 
 
@@ -84,6 +98,25 @@ def _transaction_faults(step: Step[Any, Any], signature: Signature) -> Iterator[
         yield "transactional=True and executor='process' exclude each other: a connection cannot go to a process"
     if not any(p.role == "ctx" for p in signature.parameters):
         yield "a transactional step needs a parameter 'ctx': its connection is ctx.connection"
+
+
+def _root_map(steps: Mapping[str, Step[Any, Any]], dependencies: Mapping[str, Sequence[str]]) -> str | None:
+    for slug, step in steps.items():
+        if step.step_type == "map" and not dependencies[slug] and step.options.initial_tasks is None:
+            return slug
+    return None
+
+
+def _schedule_faults(schedules: Sequence[Schedule], root_map: str | None) -> Iterator[str]:
+    first: dict[str, Schedule] = {}
+    for schedule in schedules:
+        faults = list(schedule.faults())
+        if not faults and root_map is not None and not schedule.raw_input.startswith(b"["):
+            faults.append(f"input: it must be a list, for the root map step {root_map!r}")
+        other = first.setdefault(str(schedule.name), schedule)
+        if other is not schedule:
+            faults.append(f"one of this name is declared at {other.location} already: give it a name=")
+        yield from (f"{schedule.location}: schedule {schedule.name!r}: {fault}" for fault in faults)
 
 
 # ---------------------------------------------------------------------------------------- edges

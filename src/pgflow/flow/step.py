@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, overload
 
 from typing_extensions import ParamSpec, TypeVar
+
+from pgflow.flow import location
+from pgflow.flow.retry import NOTHING_SAID, Retry
 
 if TYPE_CHECKING:
     from pgflow.flow.binding import Binding
@@ -45,6 +46,7 @@ class StepOptions:
     initial_tasks: int | None = None
     executor: ExecutorName | None = None
     transactional: bool = False
+    retry: Retry = NOTHING_SAID
 
     @property
     def may_be_skipped_alone(self) -> bool:
@@ -98,10 +100,12 @@ class Step(Generic[P, T]):
         code = getattr(plain_function(self.fn), "__code__", None)
         if code is None:
             return ""
-        path = Path(code.co_filename)
-        with suppress(ValueError):
-            path = path.relative_to(Path.cwd())
-        return f"{path}:{code.co_firstlineno}"
+        return location.shown(code.co_filename, code.co_firstlineno)
+
+    @property
+    def retry(self) -> Retry:
+        """What is said of its retries: by the step itself, else by the flow."""
+        return self.options.retry.over(self.flow.retry)
 
     @property
     def dependencies(self) -> tuple[str, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import dataclasses
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,7 +13,6 @@ from uuid import uuid4
 
 from psycopg import AsyncConnection, Connection, Rollback
 
-from pgflow.errors import InvalidInputError
 from pgflow.execute import output_of
 from pgflow.executors import LoopExecutor, Result, call
 from pgflow.flow import Context, Flow, Step
@@ -131,14 +129,10 @@ class _Inline:
         try:
             arguments = step.binding.arguments(task.input, self._raw, self._context(step, task))
             result = _call(step, self._handler(step), arguments, loop)
-            if result.error is None:
-                encode = partial(transactional.encode, step) if step.options.transactional else step.binding.encode
-                return Outcome.completed(task.key, encode(result.value))
+            encode = partial(transactional.encode, step) if step.options.transactional else step.binding.encode
+            return Outcome.completed(task.key, encode(result.get()))
         except Exception as error:  # a user's validator may raise anything, too
-            return failure(task, error)
-        # from a handler this is an error like any other, which a retry may mend
-        failed = failure(task, result.error)
-        return dataclasses.replace(failed, permanent=False) if isinstance(result.error, InvalidInputError) else failed
+            return failure(step, task, error)
 
     def _handler(self, step: Step[Any, Any]) -> Callable[..., Any]:
         """The step's own, or in a transaction that is rolled back if its result is none."""

@@ -11,10 +11,17 @@ from pgflow.flow import Flow
 
 
 async def compile_flow(database: AsyncDatabase, flow: Flow[Any, Any], *, replace_idle: bool) -> None:
-    """Stores the flow if it is missing. One that differs is replaced if `replace_idle` and no run of it is unfinished.
+    """Stores the flow if it is missing, and its schedules. A flow that differs is replaced if `replace_idle` and no run
+    of it is unfinished.
 
-    Raises FlowMismatch, with the differences, where it may not be replaced.
+    Raises FlowMismatch, with the differences, where it may not be replaced, and InvalidInputError for a schedule whose
+    name is taken.
     """
+    await _compile(database, flow, replace_idle=replace_idle)
+    await database.run(calls.set_flow_schedules(flow.slug, flow.schedules))
+
+
+async def _compile(database: AsyncDatabase, flow: Flow[Any, Any], *, replace_idle: bool) -> None:
     status, differences = await database.run(calls.ensure_flow_compiled(flow.slug, flow.shape()))
     if status != "mismatch":
         return

@@ -19,6 +19,7 @@ from pgflow.worker.compile import compile_flow
 from pgflow.worker.fetcher import Settled
 from pgflow.worker.listener import Listener
 from pgflow.worker.maintenance import Maintenance
+from pgflow.worker.scheduler import Scheduler
 from pgflow.worker.service import Service
 
 
@@ -92,7 +93,7 @@ class OwnCore:
         return calls.extend_leases(self._worker_id, held, lease=self._lease)
 
     def services(self, hear: Callable[[Iterable[str]], None]) -> list[Service]:
-        return [Listener(self._database, self._flows, hear), Maintenance(self._database)]
+        return [Listener(self._database, self._flows, hear), Maintenance(self._database), Scheduler(self._database)]
 
 
 def whereabouts() -> str:

@@ -12,6 +12,7 @@ from pgflow.db.transactions import CommitUnknown, NotBegun, ResultRefused
 from pgflow.errors import InvalidInputError, Permanent, RetryAfter
 from pgflow.executors import (
     Executor,
+    FromProcess,
     HandlerRaised,
     Job,
     LoopExecutor,
@@ -37,7 +38,7 @@ LONGEST_ERROR = 4096
 CANCEL_GRACE = 1.0
 
 
-class HandlerTimeout(Exception):
+class HandlerTimeout(TimeoutError):
     """The handler did not end within its step's timeout."""
 
 
@@ -105,7 +106,7 @@ class Runner:
         except BaseException as error:  # a user's validator may raise anything, too, and the loop must not see it
             if isinstance(error, asyncio.CancelledError) and _is_cancelled():
                 raise
-            return failure(task, error)
+            return failure(step, task, error)
 
     async def _handle(self, step: Step[Any, Any], holding: Holding) -> bytes:
         flow_input = await self._flow_input(step, holding.task)
@@ -155,7 +156,9 @@ class Runner:
             raise
         if not in_time:
             await self._abandon(future, holding)
-            raise HandlerTimeout(f"the handler did not end within its timeout of {holding.task.timeout} s")
+            raise HandlerRaised(
+                HandlerTimeout(f"the handler did not end within its timeout of {holding.task.timeout} s")
+            )
         return future.result()
 
     async def _abandon(self, future: asyncio.Future[Result], holding: Holding) -> None:
@@ -188,7 +191,7 @@ def _is_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-def failure(task: Task, error: BaseException) -> Outcome:
+def failure(step: Step[Any, Any], task: Task, error: BaseException) -> Outcome:
     """The outcome of a task whose handler, or whose values, went wrong; the traceback goes to the log."""
     if isinstance(error, InvalidInputError):
         logger.warning("%s: %s", task, error)
@@ -202,8 +205,8 @@ def failure(task: Task, error: BaseException) -> Outcome:
     return Outcome.failed(
         task.key,
         error_text(cause),
-        permanent=isinstance(cause, Permanent),
-        retry_in=cause.seconds if isinstance(cause, RetryAfter) else None,
+        permanent=_is_final(step, error, cause),
+        retry_in=cause.seconds if isinstance(cause, RetryAfter) else step.retry.delay(task.base_delay, task.attempt),
     )
 
 
@@ -211,6 +214,14 @@ def refusal(key: TaskKey, error: BaseException) -> Outcome:
     """The outcome of a task whose result the database cannot store: it fails for good, with the database's words."""
     logger.error("result of %s cannot be stored: %s", key, error)
     return Outcome.failed(key, f"the result cannot be stored: {error_text(error)}", permanent=True)
+
+
+def _is_final(step: Step[Any, Any], error: BaseException, cause: BaseException) -> bool:
+    """Whether no retry is wanted. The step's options judge what its handler raised, and nothing else; what came from
+    a process they have judged there, where its class is known."""
+    if isinstance(error, HandlerRaised) and not isinstance(cause, FromProcess):
+        return step.retry.is_final(cause)
+    return isinstance(cause, Permanent)
 
 
 def error_text(error: BaseException) -> str:
