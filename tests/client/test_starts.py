@@ -8,9 +8,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from pgflow import Flow, Worker
+from pgflow import Client, Worker
 from pgflow.calls import Call
-from pgflow.db import AsyncDatabase, Database
+from pgflow.db import Database
 from pgflow.errors import InvalidInputError
 from tests.client.conftest import Ask
 from tests.client.test_client import double, mapping
@@ -111,20 +111,19 @@ async def test_what_is_no_time_is_refused(ask: Ask, conn: psycopg.Connection, wh
     assert value(conn, "select count(*) from pgflow.flows") == 0
 
 
-async def test_ten_thousand_start_in_one_round_trip(
-    ask: Ask, conn: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+def test_ten_thousand_start_in_one_round_trip(
+    dsn: str, conn: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    flow: Flow[Any, Any] = double()
-    await ask("compile", flow)
     sent: list[Call[Any]] = []
-    for kind in (Database, AsyncDatabase):
 
-        def run(self: Any, call: Call[Any], real: Any = kind.run) -> Any:
-            sent.append(call)
-            return real(self, call)
+    def run(self: Database, call: Call[Any], real: Any = Database.run) -> Any:
+        sent.append(call)
+        return real(self, call)
 
-        monkeypatch.setattr(kind, "run", run)
-    runs = await ask("start_many", flow, range(10_000), keys=map(str, range(10_000)))
+    with Client(dsn) as client:
+        client.compile(double())
+        monkeypatch.setattr(Database, "run", run)
+        runs = client.start_many(double(), range(10_000), keys=map(str, range(10_000)))
     assert [(run.input, run.key) for run in runs] == [(n, str(n)) for n in range(10_000)]
     assert len(sent) == 1
     assert rows(conn, "select count(*), count(distinct xmin::text) from pgflow.runs") == [(10_000, 1)]

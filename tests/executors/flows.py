@@ -53,6 +53,21 @@ class Unprintable(Exception):
         raise RuntimeError("no")
 
 
+class Busy(ConnectionError):
+    """What is worth another try."""
+
+
+picky = Flow("process_picky", base_delay=0, max_attempts=3, timeout=60, retry_on=ConnectionError)
+
+
+@picky.step(executor="process")
+def pick(flow_input: str, ctx: Context) -> int:
+    """Raises what its input says, at the first attempt."""
+    if ctx.attempt == 1:
+        raise {"busy": Busy, "wrong": KeyError, "later": lambda _: RetryAfter(0)}[flow_input](flow_input)
+    return ctx.attempt
+
+
 ends = Flow("process_ends", base_delay=0, max_attempts=2, timeout=60)
 
 

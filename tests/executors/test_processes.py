@@ -16,7 +16,7 @@ import pytest
 
 from pgflow import Flow
 from pgflow.errors import ExecutorError, InvalidInputError, Permanent, RetryAfter
-from pgflow.executors import Job, NoFreeProcess, ProcessExecutor, Result
+from pgflow.executors import FromProcess, Job, NoFreeProcess, ProcessExecutor, Result
 from pgflow.flow import Step
 from tests.executors import flows
 from tests.support import aeventually
@@ -98,6 +98,22 @@ async def test_signals_of_handlers_keep_their_meaning(ends: ProcessExecutor) -> 
     assert isinstance(permanent, Permanent)
     assert isinstance(later, RetryAfter)
     assert (str(later), later.seconds) == ("later", 0.0)
+
+
+async def test_retry_on_is_heeded_where_the_exceptions_class_is_known() -> None:
+    async with AsyncExitStack() as stack:
+        executor = await opened(stack, flows.picky)
+        raised = {
+            how: (await run(executor, job(executor, flows.pick, f'"{how}"'))).error
+            for how in ("busy", "wrong", "later")
+        }
+    assert {how: type(error).__name__ for how, error in raised.items()} == {
+        "busy": "Busy",
+        "wrong": "KeyError",
+        "later": "RetryAfter",
+    }
+    assert [how for how, error in raised.items() if isinstance(error, Permanent)] == ["wrong"]
+    assert all(isinstance(error, FromProcess) for error in raised.values())
 
 
 async def test_what_is_no_json_is_invalid_but_what_a_handler_raises_is_its_own(ends: ProcessExecutor) -> None:
@@ -184,7 +200,7 @@ def test_without_pebble_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> N
 SCRIPT = """
 import asyncio, os
 from pgflow import Flow
-from pgflow.executors import Job, ProcessExecutor
+from pgflow.executors import FromProcess, Job, ProcessExecutor
 
 flow = Flow("scripted")
 

@@ -336,6 +336,17 @@ def test_retry_after_says_when() -> None:
     assert run.waited == 90
 
 
+def test_the_options_of_retries_are_heeded() -> None:
+    waits = run_inline(one_step(fails_first(2, OSError()), max_attempts=3, base_delay=1000, max_delay=3000), {})
+    assert waits.waited == 2000 + 3000
+    varied = run_inline(one_step(fails_first(1, OSError()), base_delay=1000, jitter=0.5), {})
+    assert 1000 <= varied.waited <= 2000
+    final = run_inline(one_step(fails_first(1, OSError("away")), no_retry_on=OSError, max_attempts=3), {})
+    assert (final.error, final.attempts["work"]) == ("OSError: away", (1,))
+    assert run_inline(one_step(fails_first(1, OSError()), retry_on=ConnectionError), {}).status == "failed"
+    assert run_inline(one_step(fails_first(1, RetryAfter(9)), retry_on=(), max_delay=1), {}).waited == 9
+
+
 def test_a_start_delay_is_passed_over() -> None:
     assert run_inline(one_step(lambda: 1, start_delay=3600), {}).waited == 3600
 
