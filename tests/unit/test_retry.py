@@ -97,7 +97,7 @@ BAD = [
     ({"max_delay": float("nan")}, "max_delay must be a number of seconds"),
     ({"max_delay": 1e300}, "max_delay must be a number of seconds"),
     ({"max_delay": True}, "max_delay must be a number of seconds"),
-    ({"jitter": 1.1}, "jitter must be a number from 0 to 1, the part of the delay left to chance, not 1.1"),
+    ({"jitter": 1.1}, "jitter must be a number from 0 to 1 (the part of the delay left to chance), not 1.1"),
     ({"jitter": "full"}, "jitter must be a number from 0 to 1"),
     ({"retry_on": "OSError"}, "retry_on takes an exception class, or a list of them, not 'OSError'"),
     ({"retry_on": [OSError, 5]}, "retry_on takes an exception class, or a list of them, not 5"),

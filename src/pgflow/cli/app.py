@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 import pgflow
-from pgflow.cli import demo, flows, runs, schema, work
+from pgflow.cli import demo, flows, runs, schedules, schema, work
 from pgflow.config import SettingsError, mask_password
 from pgflow.errors import DatabaseUnreachable, PgflowError, RunFailed, RunTimeout
 
@@ -37,8 +37,13 @@ _COMMANDS: dict[str, Callable[..., int | None]] = {
     "pause": flows.pause,
     "resume": flows.resume,
 }
+_EPILOG = "--dsn URL and --verbose may stand here, too."
 for _name, _command in _COMMANDS.items():
-    app.command(_name, epilog="--dsn URL and --verbose may stand here, too.")(_command)
+    app.command(_name, epilog=_EPILOG)(_command)
+_schedule = typer.Typer(help="Make, list and control schedules.", no_args_is_help=True)
+for _name, _command in schedules.COMMANDS.items():
+    _schedule.command(_name, epilog=_EPILOG)(_command)
+app.add_typer(_schedule, name="schedule")
 
 
 def _say_version(asked: bool) -> None:

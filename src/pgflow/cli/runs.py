@@ -30,17 +30,23 @@ def start(
     context: typer.Context,
     flow: Annotated[str, typer.Argument(metavar="FLOW", help="A flow's slug, or MODULE:FLOW.")],
     input: Annotated[str, typer.Argument(metavar="JSON|@FILE|-", help="The input: JSON, a file, or standard input.")],
+    key: Annotated[str | None, typer.Option(help="Start it once: the same key gives the same run.")] = None,
+    at: Annotated[
+        datetime | None,
+        typer.Option(metavar="TIME", help="Not before: 2026-12-24T18:00+01:00; without an offset, local time."),
+    ] = None,
+    delay: Annotated[float | None, typer.Option(help="Not within so many seconds.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for its end, and print its output.")] = False,
     timeout: Annotated[float | None, typer.Option(help="Seconds to wait at most.")] = None,
     as_json: Json = False,
 ) -> int:
     """Start a run of a flow; with --wait exit with 1 if it fails."""
-    value = _read_input(input)
+    value = read_input(input)
     target = flow_named(flow)
     with Client(context.obj["dsn"]) as client:
-        run = client.start(target, value)
+        run = client.start(target, value, key=key, at=at and at.astimezone(), delay=delay)
         if not wait:
-            _say(run, f"started run {run.run_id} of {run.flow_slug}: {_look(run)}", as_json=as_json)
+            say_started(run, as_json=as_json)
             return 0
         run = client.wait(run, timeout=timeout)
     if as_json:
@@ -114,7 +120,7 @@ def rerun(
     as_json: Json = False,
 ) -> None:
     """Start a new run from a step on, with the outputs of all steps that do not come after it."""
-    options = {} if input is None else {"input": _read_input(input)}
+    options = {} if input is None else {"input": read_input(input)}
     with Client(context.obj["dsn"]) as client:
         found = client.rerun(run, step, **options)
     _say(found, f"started run {found.run_id} of {found.flow_slug}, from {step} on: {_look(found)}", as_json=as_json)
@@ -123,7 +129,7 @@ def rerun(
 # ---------------------------------------------------------------------------------------- input
 
 
-def _read_input(argument: str) -> Any:
+def read_input(argument: str) -> Any:
     try:
         if argument == "-":
             source, text = "standard input", sys.stdin.read()
@@ -154,6 +160,11 @@ def _say(run: Run, line: str, *, as_json: bool) -> None:
         terminal.print_json(_plain(run))
     else:
         typer.echo(line)
+
+
+def say_started(run: Run, *, as_json: bool) -> None:
+    """Says that a run was started, and how to look at it."""
+    _say(run, f"started run {run.run_id} of {run.flow_slug}: {_look(run)}", as_json=as_json)
 
 
 def _look(run: Run) -> str:
