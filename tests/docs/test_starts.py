@@ -14,7 +14,6 @@ from typing import Any
 
 import psycopg
 import pytest
-import sqlalchemy
 from sqlalchemy.orm import Session
 
 from pgflow import Client, Worker
@@ -34,7 +33,7 @@ def namespace(page: str) -> dict[str, Any]:
     """What a page's Python defines."""
     found: dict[str, Any] = {"__name__": page}
     for code in blocks(page, "python"):
-        exec(compile(code, f"{page}.md", "exec"), found)
+        exec(compile(code, f"{page}.md", "exec"), found)  # noqa: S102
     return found
 
 
@@ -131,9 +130,6 @@ def test_a_run_is_part_of_the_transaction(dsn: str, conn: psycopg.Connection) ->
             shown["place_order"](client, connection, 1)
         with Session(made) as session:
             shown["place_with_session"](client, session, 2)
-        with pytest.raises(sqlalchemy.exc.InvalidRequestError), made.connect() as other, Session(other) as session:
-            session.execute(sqlalchemy.text("select 1"))
-            shown["place_with_session"](client, session, 3)  # a transaction has begun already
         for _ in range(2):
             shown["start_once"](client, 4)
     assert rows(conn, "select input -> 'order', idempotency_key from pgflow.runs order by 1") == [
