@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 
@@ -104,12 +105,12 @@ def test_start_with_a_key_starts_once(said, conn):
 
 def test_start_later(said, conn):
     said("start", "report", "1", "--delay", "3600.5")
-    said("start", "report", "2", "--at", "2030-01-01T12:00:00+05:00")
-    said("start", "report", "3", "--at", "2030-01-01T12:00:00")
-    starts = dict(rows(conn, "select input::text, start_at::text from pgflow.runs where input <> '1'"))
-    assert value(conn, "select '2030-01-01T07:00Z' = start_at from pgflow.runs where input = '2'")
-    assert len(starts) == 2
+    said("start", "report", "2", "--at", "2030-01-01T12:00+05:00")
+    said("start", "report", "3", "--at", "2030-01-01 12:00:00")
+    starts = dict(rows(conn, "select input, start_at from pgflow.runs where input <> '1'"))
+    assert starts == {2: datetime(2030, 1, 1, 7, tzinfo=UTC), 3: datetime(2030, 1, 1, 12).astimezone()}
     assert value(conn, "select start_at > now() + interval '59 minutes' from pgflow.runs where input = '1'")
     both = said("start", "report", "1", "--delay", "1", "--at", "2030-01-01T12:00:00")
     assert (both.code, "give at= or delay=, not both" in both.err) == (2, True)
-    assert said("start", "report", "1", "--at", "soon").code == 2
+    soon = said("start", "report", "1", "--at", "soon")
+    assert (soon.code, "'soon' is no time: expected one like 2026-12-24T18:00+01:00" in soon.err) == (2, True)

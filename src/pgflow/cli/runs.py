@@ -32,7 +32,7 @@ def start(
     input: Annotated[str, typer.Argument(metavar="JSON|@FILE|-", help="The input: JSON, a file, or standard input.")],
     key: Annotated[str | None, typer.Option(help="Start it once: the same key gives the same run.")] = None,
     at: Annotated[
-        datetime | None,
+        str | None,
         typer.Option(metavar="TIME", help="Not before: 2026-12-24T18:00+01:00; without an offset, local time."),
     ] = None,
     delay: Annotated[float | None, typer.Option(help="Not within so many seconds.")] = None,
@@ -43,8 +43,9 @@ def start(
     """Start a run of a flow; with --wait exit with 1 if it fails."""
     value = read_input(input)
     target = flow_named(flow)
+    start_at = None if at is None else _read_time(at)
     with Client(context.obj["dsn"]) as client:
-        run = client.start(target, value, key=key, at=at and at.astimezone(), delay=delay)
+        run = client.start(target, value, key=key, at=start_at, delay=delay)
         if not wait:
             say_started(run, as_json=as_json)
             return 0
@@ -145,6 +146,15 @@ def read_input(argument: str) -> Any:
     except (ValueError, RecursionError) as error:
         raise InvalidInputError(
             f"{source} is no JSON ({error}): a text needs double quotes, as in '\"hello\"'"
+        ) from error
+
+
+def _read_time(argument: str) -> datetime:
+    try:
+        return datetime.fromisoformat(argument).astimezone()
+    except (ValueError, OverflowError) as error:
+        raise InvalidInputError(
+            f"{argument!r} is no time: expected one like 2026-12-24T18:00+01:00, or without an offset for local time"
         ) from error
 
 
