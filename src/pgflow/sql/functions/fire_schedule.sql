@@ -14,6 +14,11 @@ create or replace function pgflow.fire_schedule(
 returns setof pgflow.runs
 language plpgsql
 set search_path to ''
+set enable_hashjoin to off
+set enable_mergejoin to off
+set enable_material to off
+set enable_seqscan to off
+set plan_cache_mode to force_generic_plan
 as $$
 #variable_conflict use_column
 declare
