@@ -102,8 +102,8 @@ class AsyncClient:
 
         With a `key` a flow's run is started once: whoever starts it again under this key gets the same run, whatever
         the input and the other arguments, for as long as that run is in the database. No task begins before `at`, or
-        for `delay` seconds by the database's clock. With a `connection` (psycopg, SQLAlchemy, asyncpg) the run starts
-        within the transaction that is open there: it exists if and only if that is committed.
+        for `delay` seconds by the database's clock. With a `connection` of yours (psycopg, SQLAlchemy, asyncpg, Django)
+        the run starts within the transaction that is open there: it exists if and only if that is committed.
 
         A Flow that is not in the database yet is stored first; a slug must be there (FlowNotFound). Raises
         InvalidInputError, before anything is written, for an input that is no JSON or no list where a root map needs
