@@ -41,6 +41,9 @@ def forgets_the_default(number: list[int] = needs(count, default=None)) -> None:
 flow.step(when_unmet="ignore")  # error: call-overload
 flow.step(initial_tasks=3)  # error: call-overload
 flow.map(over=3)  # error: call-overload
+flow.step(retry_on="OSError")  # error: call-overload
+flow.map(jitter="full")  # error: call-overload
+flow.schedule("* * * * *", catch_up="some")  # error: arg-type
 
 
 def calls() -> None:

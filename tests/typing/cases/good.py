@@ -23,7 +23,8 @@ class Subscriber:
 
 
 campaign = Flow("email_campaign", max_attempts=3, base_delay=5, timeout=60)
-typed = Flow[Request, dict[str, Any]]("typed")
+typed = Flow[Request, dict[str, Any]]("typed", max_delay=60, jitter=0.5, no_retry_on=LookupError)
+typed.schedule("0 9 * * *", tz="Europe/Berlin", input=Request(campaign_id=1), catch_up="all")
 
 
 @campaign.step
@@ -31,7 +32,7 @@ def fetch_subscribers(flow_input: Request) -> list[Subscriber]:
     return [Subscriber(str(flow_input.campaign_id))]
 
 
-@campaign.map(over=fetch_subscribers, max_attempts=5, start_delay=1)
+@campaign.map(over=fetch_subscribers, max_attempts=5, start_delay=1, max_delay=2.5, retry_on=[OSError, TimeoutError])
 async def send_email(subscriber: Subscriber, ctx: Context) -> UUID:
     if ctx.cancelled.is_set():
         raise RetryAfter(2.5)
