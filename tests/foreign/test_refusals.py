@@ -137,3 +137,11 @@ def test_so_are_transactional_steps() -> None:
 
     with pytest.raises(FlowDefinitionError, match="transactional, which py-pgflow's own core alone knows"):
         Worker([flow], dsn="postgresql://127.0.0.1:1/nowhere", core="foreign")
+
+
+def test_schedules_are_ours_alone() -> None:
+    flow: Flow = Flow("scheduled")
+    flow.step(slug="only")(lambda: 1)
+    flow.schedule("* * * * *")
+    with pytest.raises(FlowDefinitionError, match="it has schedules, which py-pgflow's own core alone knows"):
+        Worker([flow], dsn="postgresql://127.0.0.1:1/nowhere", core="foreign")

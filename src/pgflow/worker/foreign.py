@@ -246,7 +246,8 @@ def _differences(flow: Flow[Any, Any], stored: Mapping[str, tuple[str, list[str]
 
 
 def _faults(flow: Flow[Any, Any]) -> list[str]:
-    return [
+    """What of a flow py-pgflow's own core alone knows."""
+    faults = [
         f"step {step.slug!r} has {option}, which py-pgflow's own core alone knows, not core='foreign'"
         for step in flow.steps.values()
         for option, is_used in (
@@ -255,3 +256,6 @@ def _faults(flow: Flow[Any, Any]) -> list[str]:
         )
         if is_used
     ]
+    if flow.schedules:
+        faults.append("it has schedules, which py-pgflow's own core alone knows, not core='foreign'")
+    return faults
