@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Any, Literal, NotRequired, TypeAlias
 
-from pydantic import Field, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from pgflow.errors import InvalidInputError
 from pgflow.flow import codec
 from pgflow.flow.context import Context
-from pgflow.flow.slugs import RESERVED
 from pgflow.flow.step import Needed, Step, plain_function
 
-Role: TypeAlias = Literal["ctx", "flow_input", "deps", "element", "output"]
+Role: TypeAlias = Literal["ctx", "flow_input", "deps", "input", "element", "output"]
 _EMPTY = inspect.Parameter.empty
 
 
@@ -63,8 +63,8 @@ def read_signature(step: Step[Any, Any]) -> Signature:
                 "(no *args, **kwargs or positional-only parameters)"
             )
             continue
-        parameter = _parameter(raw, hints.get(raw.name, Any), needs_element)
-        needs_element = needs_element and parameter.role != "element"
+        parameter = _parameter(raw, hints.get(raw.name, Any), step.reserved, needs_element)
+        needs_element = needs_element and parameter.role not in ("element", "input")
         if step.step_type == "map" and parameter.role in ("output", "deps"):
             faults.append(
                 f"parameter {raw.name!r} is not allowed: a map's handler gets its element, flow_input and ctx "
@@ -85,14 +85,16 @@ def _raw_parameters(fn: Callable[..., Any], faults: list[str]) -> list[inspect.P
         return []
 
 
-def _parameter(raw: inspect.Parameter, annotation: Any, needs_element: bool) -> Parameter:
+def _parameter(
+    raw: inspect.Parameter, annotation: Any, reserved: Sequence[str], needs_element: bool
+) -> Parameter:
     if isinstance(raw.default, Needed):
         has_default = raw.default.default is not _EMPTY
         return Parameter(raw.name, "output", annotation, raw.default.step.slug, has_default, raw.default.default)
     has_default = raw.default is not _EMPTY
     if raw.name == "ctx" or annotation is Context:
         return Parameter(raw.name, "ctx", annotation)
-    if raw.name in RESERVED:
+    if raw.name in reserved:
         return Parameter(raw.name, typing.cast(Role, raw.name), annotation)
     if needs_element:
         return Parameter(raw.name, "element", annotation)
@@ -135,10 +137,14 @@ class Binding:
             self._by_role.setdefault(parameter.role, []).append(parameter)
         self._outputs = self._by_role.get("output", [])
         self._returns = returns
-        # one schema for the whole object, so that it is parsed and validated in a single pass
+
+    @cached_property
+    def _inputs(self) -> TypeAdapter[Any]:
+        """One schema for all outputs, so that they are parsed and validated in a single pass. It is kept here: a cache
+        would keep those of flows that are gone."""
         make: Any = TypedDict
         fields = {p.name: NotRequired[Annotated[p.annotation, Field(alias=p.source)]] for p in self._outputs}
-        self._inputs = make("Inputs", fields)
+        return TypeAdapter(make("Inputs", fields))
 
     @property
     def needs_flow_input(self) -> bool:
@@ -150,11 +156,18 @@ class Binding:
         """Whether the handler asks for the Context: making one costs more than many a handler."""
         return "ctx" in self._by_role
 
-    def arguments(self, raw: bytes, flow_input: bytes | None, ctx: Context | None) -> dict[str, Any]:
-        """The keyword arguments for the handler; raises InvalidInputError if a value does not fit its annotation."""
+    def arguments(
+        self, raw: bytes, flow_input: bytes | None, ctx: Context | None, *, is_root: bool = False
+    ) -> dict[str, Any]:
+        """The keyword arguments for the handler; raises InvalidInputError if a value does not fit its annotation.
+
+        `is_root`: the task is that of a single step without dependencies, which works on the run's input.
+        """
         values: dict[str, Any] = {p.name: ctx for p in self._by_role.get("ctx", ())}
         for p in self._by_role.get("flow_input", ()):
             values[p.name] = self._decode(p, flow_input or b"null")
+        for p in self._by_role.get("input", ()):
+            values[p.name] = self._decode(p, flow_input or b"null" if is_root else raw)
         for p in self._by_role.get("deps", ()):
             values[p.name] = codec.decode(raw)
         for p in self._by_role.get("element", ()):
@@ -179,7 +192,7 @@ class Binding:
     def _outputs_of(self, raw: bytes) -> dict[str, Any]:
         """The outputs of dependencies; one that was skipped is absent and leaves its parameter to its default."""
         try:
-            given: dict[str, Any] = codec.adapter(self._inputs).validate_json(raw)
+            given: dict[str, Any] = self._inputs.validate_json(raw)
         except ValidationError as error:
             raise InvalidInputError(f"outputs of dependencies: {codec.explain(error)}") from error
         defaults = {p.name: p.default for p in self._outputs if p.default is not _EMPTY}

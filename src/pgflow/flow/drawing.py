@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
-from pgflow.flow.plan import Plan
-from pgflow.flow.step import Step
+if TYPE_CHECKING:
+    from pgflow.flow.spec import FlowSpec, StepSpec
 
 #: A node of such a name would break the diagram; the label stays.
 _WORDS_OF_MERMAID = {"class", "click", "default", "end", "flowchart", "graph", "style", "subgraph"}
 
 
-def text(flow_slug: str, plan: Plan) -> str:
+def text(spec: FlowSpec) -> str:
     """One line per step, indented by how many steps come before it at the least, with what it waits for.
 
     email_campaign
@@ -20,27 +20,26 @@ def text(flow_slug: str, plan: Plan) -> str:
           └─ track_results ← send_email
     """
     depth: dict[str, int] = {}
-    lines = [flow_slug]
-    for slug in plan.steps:
-        dependencies = plan.dependencies[slug]
-        depth[slug] = 1 + max((depth[dep] for dep in dependencies), default=0)
-    for slug, step in sorted(plan.steps.items(), key=lambda item: depth[item[0]]):
-        dependencies = plan.dependencies[slug]
-        waits = f" ← {', '.join(dependencies)}" if dependencies else ""
-        lines.append(f"{'   ' * (depth[slug] - 1)}└─ {_label(step)}{waits}")
+    steps = spec.steps_in_order
+    for step in steps:
+        depth[step.slug] = 1 + max((depth[dep] for dep in step.depends_on), default=0)
+    lines = [spec.slug]
+    for step in sorted(steps, key=lambda step: depth[step.slug]):
+        waits = f" ← {', '.join(step.depends_on)}" if step.depends_on else ""
+        lines.append(f"{'   ' * (depth[step.slug] - 1)}└─ {_label(step)}{waits}")
     return "\n".join(lines)
 
 
-def mermaid(plan: Plan) -> str:
+def mermaid(spec: FlowSpec) -> str:
     """A `flowchart TD`; maps are drawn as stacks, conditional steps as hexagons."""
     lines = ["flowchart TD"]
-    for slug, step in plan.steps.items():
-        label = f'"{_label(step)}"'
-        conditional = step.options.run_if is not None or step.options.run_unless is not None
+    steps = spec.steps_in_order
+    for step in steps:
+        conditional = step.run_if is not None or step.run_unless is not None
         opening, closing = ("{{", "}}") if conditional else ("[[", "]]") if step.step_type == "map" else ("[", "]")
-        lines.append(f"    {_node(slug)}{opening}{label}{closing}")
-    for slug in plan.steps:
-        lines += (f"    {_node(dep)} --> {_node(slug)}" for dep in plan.dependencies[slug])
+        lines.append(f'    {_node(step.slug)}{opening}"{_label(step)}"{closing}')
+    for step in steps:
+        lines += (f"    {_node(dep)} --> {_node(step.slug)}" for dep in step.depends_on)
     return "\n".join(lines) + "\n"
 
 
@@ -48,8 +47,7 @@ def _node(slug: str) -> str:
     return f"{slug}_" if slug.lower() in _WORDS_OF_MERMAID else slug
 
 
-def _label(step: Step[Any, Any]) -> str:
+def _label(step: StepSpec) -> str:
     if step.step_type == "single":
         return step.slug
-    count = step.options.initial_tasks
-    return f"{step.slug} (map)" if count is None else f"{step.slug} (map of {count})"
+    return f"{step.slug} (map)" if step.initial_tasks is None else f"{step.slug} (map of {step.initial_tasks})"

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import fields
-from typing import Any, Generic, overload
+from typing import Any, Generic, Self, overload
 
 from typing_extensions import ParamSpec, TypeVar
 
-from pgflow.errors import InvalidInputError
+from pgflow.errors import FlowDefinitionError, InvalidInputError
 from pgflow.flow import codec, drawing, location, shape
 from pgflow.flow.plan import Plan, make_plan
 from pgflow.flow.retry import Exceptions, Retry
 from pgflow.flow.schedule import CatchUp, Schedule
-from pgflow.flow.step import ExecutorName, SkipMode, Step, StepOptions, StepType
+from pgflow.flow.slugs import did_you_mean
+from pgflow.flow.spec import OPTIONS_OF_STEPS, FlowSpec, StepSpec
+from pgflow.flow.step import ExecutorName, NamedStep, SkipMode, Step, StepOptions, StepType
 
 In = TypeVar("In", default=Any)
 Out = TypeVar("Out", default=Any)
@@ -64,6 +66,38 @@ class Flow(Generic[In, Out]):
         self._recorded: list[Step[Any, Any]] = []
         self._schedules: list[Schedule] = []
         self._plan: Plan | None = None
+
+    @classmethod
+    def of(cls, spec: FlowSpec, functions: Mapping[str, Callable[..., Any]]) -> Self:
+        """A flow that is data, with the functions that do its work: by step, or by the handler that a step names.
+
+            flow = Flow.of(spec, {"fetch": fetch, "summarize": summarize})
+            run_inline(flow, {"topic": "bees"})
+
+        Parameters are those of decorated functions, and `input`: what the step works on (a map's element, the run's
+        input for a step without dependencies, else `{step: output}` of them). Raises FlowDefinitionError with all
+        that does not fit: steps without a function, functions without a step, parameters that name other steps than
+        those depended on.
+        """
+        flow = cls(spec.slug, max_attempts=spec.max_attempts, base_delay=spec.base_delay, timeout=spec.timeout)
+        faults, unused = [], set(functions)
+        for step in spec.steps:
+            name = step.slug if step.slug in functions else step.handled_by
+            unused.discard(name)
+            if name in functions:
+                flow._recorded.append(_named(flow, step, functions[name]))
+            else:
+                faults.append(f"step {step.slug!r} has no function {name!r}{did_you_mean(name, functions)}")
+        names = {name for step in spec.steps for name in (step.slug, step.handled_by)}
+        faults += (f"function {name!r} serves no step{did_you_mean(name, names)}" for name in sorted(unused))
+        if faults:
+            raise FlowDefinitionError(spec.slug, faults)
+        for step in spec.steps:
+            wanted = set(flow.plan.dependencies[step.slug]) - set(step.depends_on)
+            faults += (f"step {step.slug!r} does not depend on {s!r}, which its function takes" for s in wanted)
+        if faults:
+            raise FlowDefinitionError(spec.slug, faults)
+        return flow
 
     @overload
     def step(self, fn: Callable[P, Coroutine[Any, Any, T]], /) -> Step[P, T]: ...
@@ -211,18 +245,18 @@ class Flow(Generic[In, Out]):
 
     def shape(self) -> dict[str, Any]:
         """The flow's shape: what the database compares and stores (sql-core.md, 3)."""
-        return shape.of(self)
+        return shape.of(FlowSpec.of(self))
 
     def sql(self) -> str:
         """The SQL statements that store this flow, for psql or a migration."""
-        return shape.sql(self)
+        return shape.sql(FlowSpec.of(self))
 
     def mermaid(self) -> str:
         """The DAG as a Mermaid diagram."""
-        return drawing.mermaid(self.plan)
+        return drawing.mermaid(FlowSpec.of(self))
 
     def __str__(self) -> str:
-        return drawing.text(self.slug, self.plan)
+        return drawing.text(FlowSpec.of(self))
 
     def __repr__(self) -> str:
         return f"<Flow {self.slug!r} of {len(self._recorded)} steps>"
@@ -236,6 +270,17 @@ class Flow(Generic[In, Out]):
                 f"not {type(value).__name__}"
             )
         return raw
+
+
+def _named(flow: Flow[Any, Any], step: StepSpec, fn: Callable[..., Any]) -> NamedStep[Any, Any]:
+    is_map = step.step_type == "map"
+    options = StepOptions(**{name: getattr(step, name) for name in OPTIONS_OF_STEPS})
+    over = step.depends_on[0] if is_map and step.depends_on else None
+    named: NamedStep[Any, Any] = NamedStep(
+        flow, fn, step.slug, step.step_type, options, () if is_map else step.depends_on, over
+    )
+    named.handler = step.handler
+    return named
 
 
 class _StepDecorator:

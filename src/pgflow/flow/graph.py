@@ -54,9 +54,9 @@ def _without(nodes: set[str], dependencies: Mapping[str, Sequence[str]]) -> dict
 
 def _a_cycle(left: Mapping[str, Sequence[str]]) -> list[str]:
     """Every node that is left depends on another one that is left: walking must come back."""
-    path = [next(iter(left))]
-    while True:
-        following = left[path[-1]][0]
-        if following in path:
-            return [*path[path.index(following) :], following][::-1]
-        path.append(following)
+    node = next(iter(left))
+    path: dict[str, int] = {}  # nodes by their position
+    while node not in path:
+        path[node] = len(path)
+        node = left[node][0]
+    return [*list(path)[path[node] :], node][::-1]

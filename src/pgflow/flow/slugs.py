@@ -6,8 +6,10 @@ import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-_SLUG = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
-_LONGEST = 128
+#: As a JSON schema has it, too.
+SLUG_PATTERN = "^[a-zA-Z_][a-zA-Z0-9_]*$"
+_SLUG = re.compile(SLUG_PATTERN.strip("^$"))
+LONGEST_SLUG = 128
 #: pgmq's limit for queue names; a flow's queue bears its slug.
 LONGEST_FLOW_SLUG = 47
 
@@ -24,7 +26,7 @@ def slug_fault(slug: str, kind: str) -> str | None:
         return f"{kind} slug {slug!r} is not valid: use letters, digits and _, not starting with a digit"
     if slug == "run":
         return f"{kind} slug 'run' is not valid: the word is reserved"
-    longest = LONGEST_FLOW_SLUG if kind == "flow" else _LONGEST
+    longest = LONGEST_FLOW_SLUG if kind == "flow" else LONGEST_SLUG
     if len(slug) > longest:
         return f"{kind} slug {slug!r} is too long: {len(slug)} characters, at most {longest} are allowed"
     if kind == "step" and slug in RESERVED:

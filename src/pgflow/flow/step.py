@@ -12,6 +12,7 @@ from typing_extensions import ParamSpec, TypeVar
 
 from pgflow.flow import location
 from pgflow.flow.retry import NOTHING_SAID, Retry
+from pgflow.flow.slugs import RESERVED
 
 if TYPE_CHECKING:
     from pgflow.flow.binding import Binding
@@ -60,6 +61,11 @@ class Step(Generic[P, T]):
 
     `T` is what the step gives to those that depend on it: for a map, the list of its handler's results.
     """
+
+    #: Names of parameters that have a meaning of their own.
+    reserved: tuple[str, ...] = RESERVED
+    #: The name by which the function was found, where that is not the slug.
+    handler: str | None = None
 
     def __init__(
         self,
@@ -116,6 +122,14 @@ class Step(Generic[P, T]):
     def binding(self) -> Binding:
         """How a claimed task becomes the handler's arguments, and its result the task's output."""
         return self.flow.plan.bindings[self.slug]
+
+
+class NamedStep(Step[P, T]):
+    """A step of a flow that is data: its function was found by name and may serve many steps, so a parameter `input`
+    takes whatever the step works on: a map's element, the run's input (a step without dependencies), or
+    `{step: output}` of its dependencies."""
+
+    reserved = (*RESERVED, "input")
 
 
 def plain_function(fn: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,5 +1,6 @@
 -- How two shapes differ, one line per difference, steps compared by their index. Locks nothing.
--- initialTasks is ours: a shape that does not name it (a foreign one) never differs by it.
+-- initialTasks is ours: a shape that does not name it (a foreign one) never differs by it. A handler's name is,
+-- like the options, no part of a comparison.
 create or replace function pgflow._compare_flow_shapes(p_local jsonb, p_db jsonb)
 returns text[]
 language plpgsql stable

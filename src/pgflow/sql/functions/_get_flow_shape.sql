@@ -19,6 +19,7 @@ as $$
         else jsonb_build_object('defined', true, 'value', s.forbidden_input_pattern) end
     ) || case when s.initial_tasks is null then '{}'
          else jsonb_build_object('initialTasks', s.initial_tasks) end
+      || case when s.handler is null then '{}' else jsonb_build_object('handler', s.handler) end
     order by s.step_index), '[]'))
   from pgflow.steps s
   where s.flow_slug = p_flow_slug

@@ -1,7 +1,8 @@
 -- Starts runs of one flow whose inputs were checked; a key that has a run already gives that run.
 -- Set-based: one statement per kind of row, whatever the number of runs. Returns the ids in the order of inputs.
 -- Keys are inserted in sorted order, so that two callers with the same keys wait for each other in turn; what
--- a key already had is read by a second statement. Locks nothing else: nobody knows the new runs yet.
+-- a key already had is read by a second statement. Locks: the flow (for key share, as the runs' reference to it does
+-- anyway, but before its steps are counted: add_dynamic_step waits); nothing else, since nobody knows the runs yet.
 create or replace function pgflow._start_runs(
   p_flow_slug text,
   p_inputs jsonb[],
@@ -19,6 +20,8 @@ declare
   );
   v_made uuid[];
 begin
+  perform from pgflow.flows f where f.flow_slug = p_flow_slug for key share;
+
   with made as (
     insert into pgflow.runs (run_id, flow_slug, input, remaining_steps, idempotency_key, start_at)
     select w.run_id, p_flow_slug, w.input, n.steps, w.key, p_start_at
