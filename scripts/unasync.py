@@ -28,7 +28,7 @@ RULES: list[tuple[str, str]] = [
     (r"\b__aexit__\b", "__exit__"),
     (r"\b__aiter__\b", "__iter__"),
     (r"\b__anext__\b", "__next__"),
-    (r"\bAsync(Client|Database|Transactions|Connection|ConnectionPool|Iterator|Generator|Schedules)\b", r"\1"),
+    (r"\bAsync(Client|Flows|Schedules|Database|Transactions|Connection|ConnectionPool|Iterator|Generator)\b", r"\1"),
     (r"\barun\b", "run"),
     (r"\basynccontextmanager\b", "contextmanager"),
     (r"\bStopAsyncIteration\b", "StopIteration"),

@@ -15,9 +15,9 @@ from importlib.metadata import version
 
 from pgflow.client import AsyncClient, Client
 from pgflow.errors import Permanent, PgflowError, RetryAfter, RunFailed, RunTimeout
-from pgflow.execute import aexecute, execute
-from pgflow.flow import Context, Flow, Step, needs
-from pgflow.records import Run
+from pgflow.execute import aexecute, aexecute_dynamic, execute, execute_dynamic
+from pgflow.flow import Context, Flow, FlowBuilder, FlowSpec, Handlers, Step, StepSpec, needs
+from pgflow.records import Run, StoredFlow
 from pgflow.worker import Worker
 
 __version__ = version("py-pgflow")
@@ -27,6 +27,9 @@ __all__ = [
     "Client",
     "Context",
     "Flow",
+    "FlowBuilder",
+    "FlowSpec",
+    "Handlers",
     "Permanent",
     "PgflowError",
     "RetryAfter",
@@ -34,9 +37,13 @@ __all__ = [
     "RunFailed",
     "RunTimeout",
     "Step",
+    "StepSpec",
+    "StoredFlow",
     "Worker",
     "__version__",
     "aexecute",
+    "aexecute_dynamic",
     "execute",
+    "execute_dynamic",
     "needs",
 ]

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import chain
 from typing import Any, Generic, TypeAlias, TypeVar
 from uuid import UUID
@@ -29,6 +29,7 @@ from pgflow.records import (
     Run,
     Schedule,
     StepState,
+    StoredFlow,
     Task,
     TaskKey,
     Verdict,
@@ -66,9 +67,64 @@ def _decode_compiled(rows: Rows) -> tuple[str, list[str]]:
     return answer["status"], answer["differences"]
 
 
-def list_flows() -> Call[list[str]]:
-    """-> the slugs of all flows, sorted."""
-    return Call("select flow_slug from pgflow.flows order by flow_slug", (), _first_column)
+def list_flows() -> Call[list[StoredFlow]]:
+    """-> all flows by slug, with what goes on in them."""
+    return Call("select * from pgflow.list_flows()", (), lambda rows: [StoredFlow(*row) for row in rows])
+
+
+def store_dynamic_flow(
+    flow_slug: str, shape: dict[str, Any], *, allow_data_loss: bool = False
+) -> Call[tuple[str, list[str]]]:
+    """As `ensure_flow_compiled`, for a flow that is data; the status may also be 'updated' (its options were)."""
+    return Call(
+        "select pgflow.store_dynamic_flow(%s::text, %s::jsonb, %s::boolean)",
+        (flow_slug, json.dumps(shape), allow_data_loss),
+        _decode_compiled,
+    )
+
+
+def create_dynamic_flow(flow_slug: str, options: dict[str, Any]) -> Call[None]:
+    """Stores a flow without steps; options are those of a shape."""
+    return Call(
+        "select from pgflow.create_dynamic_flow(%s::text, %s::jsonb)", (flow_slug, json.dumps(options)), _nothing
+    )
+
+
+def add_dynamic_step(flow_slug: str, step: dict[str, Any]) -> Call[None]:
+    """Adds a step, as it stands in a shape, to a flow that is data."""
+    return Call("select from pgflow.add_dynamic_step(%s::text, %s::jsonb)", (flow_slug, json.dumps(step)), _nothing)
+
+
+def flow_definition(flow_slug: str) -> Call[dict[str, Any] | None]:
+    """-> the stored flow as a shape with its options; None for an unknown one."""
+    return Call("select pgflow.flow_definition(%s::text)", (flow_slug,), lambda rows: _json(rows[0][0]))
+
+
+def dynamic_flows() -> Call[dict[str, datetime]]:
+    """-> the flows that are data, and when each was last changed."""
+    return Call("select flow_slug, dynamic_at from pgflow.flows where dynamic_at is not null", (), dict)
+
+
+def flow_definitions(flow_slugs: Sequence[str]) -> Call[dict[str, tuple[datetime, dict[str, Any]]]]:
+    """-> per flow when it was last changed, and what `flow_definition` says; those that are gone are missing."""
+    return Call(
+        "select flow_slug, dynamic_at, pgflow.flow_definition(flow_slug) from pgflow.flows "
+        "where flow_slug = any(%s::text[]) and dynamic_at is not null",
+        (list(flow_slugs),),
+        lambda rows: {slug: (at, _json(definition)) for slug, at, definition in rows},
+    )
+
+
+def delete_flow(flow_slug: str) -> Call[bool]:
+    """Deletes a flow with its queue, runs and history -> whether it was there."""
+    return Call(
+        "select pgflow.delete_flow_and_data(flow_slug) from pgflow.flows where flow_slug = %s", (flow_slug,), bool
+    )
+
+
+def prune_dynamic_flows(older_than: timedelta) -> Call[list[str]]:
+    """Deletes flows that are data and unused -> their slugs."""
+    return Call("select * from pgflow.prune_dynamic_flows(%s::interval)", (older_than,), _first_column)
 
 
 def flow_exists(flow_slug: str) -> Call[bool]:
@@ -398,13 +454,26 @@ _TASK_COLUMNS = (
 )
 
 
-def poll_tasks(flow_slugs: Sequence[str], worker_id: UUID, *, qty: int, lease: int) -> Call[Polled]:
-    """-> up to `qty` tasks of these flows, claimed and started for `lease` seconds."""
+#: For workers whose handlers have names: what one needs to find them. The rows keep their order.
+_HANDLER_COLUMNS = "handler, step_type"
+_HANDLERS = "left join lateral pgflow.task_handler(p.flow_slug, p.step_slug) h on true"
+
+
+def poll_tasks(
+    flow_slugs: Sequence[str], worker_id: UUID, *, qty: int, lease: int, by_name: bool = False
+) -> Call[Polled]:
+    """-> up to `qty` tasks of these flows, claimed and started for `lease` seconds; with their handlers' names."""
+    columns, handlers = _task_columns(by_name=by_name)
     return Call(
-        f"select {_TASK_COLUMNS}, next_visible_in from pgflow.poll_tasks(%s::text[], %s::uuid, %s::int, %s::int)",
+        f"select {columns}, next_visible_in "
+        f"from pgflow.poll_tasks(%s::text[], %s::uuid, %s::int, %s::int) p {handlers}",
         (list(flow_slugs), worker_id, qty, lease),
         _decode_polled,
     )
+
+
+def _task_columns(*, by_name: bool) -> tuple[str, str]:
+    return (f"{_TASK_COLUMNS}, {_HANDLER_COLUMNS}", _HANDLERS) if by_name else (_TASK_COLUMNS, "")
 
 
 def _decode_polled(rows: Rows) -> Polled:
@@ -434,12 +503,19 @@ def settle_within(worker_id: UUID, outcome: Outcome) -> Call[Verdict | None]:
 
 
 def settle_and_poll(
-    worker_id: UUID, outcomes: Sequence[Outcome], flow_slugs: Sequence[str], *, qty: int, lease: int
+    worker_id: UUID,
+    outcomes: Sequence[Outcome],
+    flow_slugs: Sequence[str],
+    *,
+    qty: int,
+    lease: int,
+    by_name: bool = False,
 ) -> Call[tuple[list[Verdict], Polled]]:
     """-> what `settle_tasks` and then `poll_tasks` say, from one round trip."""
+    columns, handlers = _task_columns(by_name=by_name)
     return Call(
-        f"select {_TASK_COLUMNS}, next_visible_in, verdicts "
-        "from pgflow.settle_and_poll(%s::uuid, %s::jsonb, %s::text[], %s::int, %s::int)",
+        f"select {columns}, next_visible_in, verdicts "
+        f"from pgflow.settle_and_poll(%s::uuid, %s::jsonb, %s::text[], %s::int, %s::int) p {handlers}",
         (worker_id, _outcomes_json(outcomes), list(flow_slugs), qty, lease),
         lambda rows: (rows[-1][-1], _decode_polled([row[:-1] for row in rows])),
     )

@@ -1,13 +1,15 @@
-"""A client and a worker for one run: start it, work it here, return its output."""
+"""A client and a worker for one run: start it, or go on with it, work it here, return its output."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
+from uuid import UUID
 
 from pgflow.client import AsyncClient
-from pgflow.errors import RunFailed
+from pgflow.errors import InvalidInputError, RunFailed, RunNotFound
 from pgflow.flow import Flow
 from pgflow.records import Run
 from pgflow.worker import Worker
@@ -28,30 +30,7 @@ def execute(
     InvalidInputError before any I/O, RunFailed if the run failed, RunTimeout after `timeout` seconds (the run itself
     goes on), DatabaseUnreachable, SchemaError, FlowMismatch.
     """
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(aexecute(flow, input, timeout=timeout, dsn=dsn))
-    return _in_thread(flow, input, timeout, dsn)
-
-
-def _in_thread(flow: Flow[Any, Any], input: Any, timeout: float | None, dsn: str | None) -> dict[str, Any]:
-    """For callers whose thread runs an event loop already: another thread, another loop."""
-    output: list[dict[str, Any]] = []
-    raised: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            output.append(asyncio.run(aexecute(flow, input, timeout=timeout, dsn=dsn)))
-        except BaseException as error:
-            raised.append(error)
-
-    thread = threading.Thread(target=work, name="pgflow-execute")
-    thread.start()
-    thread.join()
-    if raised:
-        raise raised[0]
-    return output[0]
+    return _blocking(lambda: aexecute(flow, input, timeout=timeout, dsn=dsn))
 
 
 async def aexecute(
@@ -63,6 +42,82 @@ async def aexecute(
     async with Worker([flow], dsn=dsn, grace=_GRACE) as worker, AsyncClient(worker.dsn) as client:
         run = await client.start(flow, input)
         return output_of(await client.wait(run, timeout=timeout))
+
+
+def execute_dynamic(
+    flow_slug: str,
+    input: Any,
+    functions: Mapping[str, Callable[..., Any]],
+    *,
+    run_id: UUID | str | None = None,
+    timeout: float | None = None,
+    dsn: str | None = None,
+) -> dict[str, Any]:
+    """Runs a flow that lives only in the database, with the functions that the caller brings, by step (or by the
+    handler that a step names), and returns its output.
+
+        result = pgflow.execute_dynamic("report", {"topic": "bees"}, {"fetch": fetch, "summarize": summarize})
+
+    With a `run_id`, the same call goes on after a crash: a run of this id is worked on and waited for, and its input
+    is the one that it was started with. The functions' parameters are those of `Flow.of`. Raises FlowNotFound,
+    FlowDefinitionError where steps and functions do not fit, InvalidInputError also for a run of another flow, and
+    else what `execute` does.
+    """
+    return _blocking(lambda: aexecute_dynamic(flow_slug, input, functions, run_id=run_id, timeout=timeout, dsn=dsn))
+
+
+async def aexecute_dynamic(
+    flow_slug: str,
+    input: Any,
+    functions: Mapping[str, Callable[..., Any]],
+    *,
+    run_id: UUID | str | None = None,
+    timeout: float | None = None,
+    dsn: str | None = None,
+) -> dict[str, Any]:
+    """`execute_dynamic` for async code: the same, and the event loop stays free."""
+    async with AsyncClient(dsn) as client:
+        flow = Flow.of(await client.flows.get(flow_slug), functions)
+        flow.encode_input(input)
+        async with Worker([flow], dsn=client.dsn, grace=_GRACE):
+            run = await _started(client, flow, input, run_id)
+            return output_of(await client.wait(run, timeout=timeout))
+
+
+async def _started(client: AsyncClient, flow: Flow[Any, Any], input: Any, run_id: UUID | str | None) -> Run:
+    """The run of this id, or a new one."""
+    if run_id is None:
+        return await client.start(flow, input)
+    try:
+        run = await client.get_run(run_id)
+    except RunNotFound:
+        return await client.start(flow, input, run_id=run_id)
+    if run.flow_slug != flow.slug:
+        raise InvalidInputError(f"run {run_id} is one of flow {run.flow_slug!r}, not of {flow.slug!r}")
+    return run
+
+
+def _blocking(work: Callable[[], Coroutine[Any, Any, dict[str, Any]]]) -> dict[str, Any]:
+    """Runs it on an event loop of its own; in a thread of its own, where this one runs a loop already."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work())
+    output: list[dict[str, Any]] = []
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            output.append(asyncio.run(work()))
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run, name="pgflow-execute")
+    thread.start()
+    thread.join()
+    if raised:
+        raise raised[0]
+    return output[0]
 
 
 def output_of(run: Run) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple, Self, TypeAlias
 from uuid import UUID
 
 RunStatus: TypeAlias = Literal["started", "completed", "failed", "cancelled"]
+StepType: TypeAlias = Literal["single", "map"]
 StepStatus: TypeAlias = Literal["created", "started", "completed", "failed", "skipped"]
 TaskStatus: TypeAlias = Literal["queued", "started", "completed", "failed", "cancelled"]
 Verdict: TypeAlias = Literal["applied", "duplicate", "stale", "gone"]
@@ -118,12 +119,30 @@ class DueSchedule:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredFlow:
+    """A flow in the database, and what goes on in it.
+
+    `is_dynamic`: it was stored as data. `workers` is how many live ones say that they serve it, `queued` how many
+    messages its queue holds, those of tasks that are being worked on among them.
+    """
+
+    flow_slug: str
+    steps: int
+    is_dynamic: bool
+    is_paused: bool
+    unfinished_runs: int
+    workers: int
+    queued: int
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """A claimed task: one unit of work, leased to one worker under one fence.
 
     `input` and `flow_input` are JSON texts as the database sent them: a map task's element, or the object
     `{dep_slug: output}` of a single step; `flow_input` is None but for a root single step.
-    Times are seconds.
+    Times are seconds. `handler` and `step_type` are there only if they were asked for.
     """
 
     flow_slug: str
@@ -138,6 +157,13 @@ class Task:
     max_attempts: int
     timeout: int
     base_delay: int
+    handler: str | None = None
+    step_type: StepType | None = None
+
+    @property
+    def is_root_single(self) -> bool:
+        """Whether this is the task of a single step without dependencies, which works on the run's input."""
+        return self.flow_input is not None
 
     @property
     def key(self) -> TaskKey:

@@ -15,6 +15,7 @@ from psycopg import AsyncConnection
 
 from pgflow import calls, schema
 from pgflow.calls import Call
+from pgflow.client._async_flows import AsyncFlows
 from pgflow.client._async_schedules import AsyncSchedules
 from pgflow.client.arguments import (
     SAME_INPUT,
@@ -30,7 +31,7 @@ from pgflow.client.arguments import (
 from pgflow.config import load
 from pgflow.db import AsyncDatabase, callers
 from pgflow.errors import DatabaseUnreachable, FlowNotFound, RunNotFound, RunTimeout
-from pgflow.flow import Flow, codec
+from pgflow.flow import Flow, FlowSpec, codec
 from pgflow.records import Run
 
 #: Seconds between two looks at a run that is waited for, while no notification comes: the first and the longest.
@@ -165,13 +166,21 @@ class AsyncClient:
             check_compiled(flow, await callers.arun(connection, calls.ensure_flow_compiled(flow.slug, flow.shape())))
         return await callers.arun(connection, call)
 
-    async def compile(self, flow: Flow[Any, Any], *, replace: bool = False) -> str:
-        """Stores a flow; returns 'compiled', 'verified' (it was there) or 'recompiled'.
+    async def compile(self, flow: Flow[Any, Any] | FlowSpec, *, replace: bool = False) -> str:
+        """Stores a flow; returns 'compiled', 'verified' (it was there), 'updated' (only its options) or 'recompiled'.
+
+            await client.compile(campaign)
+            await client.compile(FlowSpec.read(text))      # a flow that is data
 
         Raises FlowMismatch if another flow of this slug is there; with `replace` that one goes, with all its runs.
         """
-        call = calls.ensure_flow_compiled(flow.slug, flow.shape(), allow_data_loss=replace)
-        return check_compiled(flow, await self._database.run(call))
+        store = calls.store_dynamic_flow if isinstance(flow, FlowSpec) else calls.ensure_flow_compiled
+        return check_compiled(flow, await self._database.run(store(flow.slug, flow.shape(), allow_data_loss=replace)))
+
+    @property
+    def flows(self) -> AsyncFlows:
+        """The stored flows: to make, look at and delete them."""
+        return AsyncFlows(self._database)
 
     # -- controlling
 

@@ -14,6 +14,7 @@ from psycopg import Connection
 
 from pgflow import calls, schema
 from pgflow.calls import Call
+from pgflow.client._sync_flows import Flows
 from pgflow.client._sync_schedules import Schedules
 from pgflow.client.arguments import (
     SAME_INPUT,
@@ -29,7 +30,7 @@ from pgflow.client.arguments import (
 from pgflow.config import load
 from pgflow.db import Database, callers
 from pgflow.errors import DatabaseUnreachable, FlowNotFound, RunNotFound, RunTimeout
-from pgflow.flow import Flow, codec
+from pgflow.flow import Flow, FlowSpec, codec
 from pgflow.records import Run
 
 #: Seconds between two looks at a run that is waited for, while no notification comes: the first and the longest.
@@ -162,13 +163,21 @@ class Client:
             check_compiled(flow, callers.run(connection, calls.ensure_flow_compiled(flow.slug, flow.shape())))
         return callers.run(connection, call)
 
-    def compile(self, flow: Flow[Any, Any], *, replace: bool = False) -> str:
-        """Stores a flow; returns 'compiled', 'verified' (it was there) or 'recompiled'.
+    def compile(self, flow: Flow[Any, Any] | FlowSpec, *, replace: bool = False) -> str:
+        """Stores a flow; returns 'compiled', 'verified' (it was there), 'updated' (only its options) or 'recompiled'.
+
+            client.compile(campaign)
+            client.compile(FlowSpec.read(text))      # a flow that is data
 
         Raises FlowMismatch if another flow of this slug is there; with `replace` that one goes, with all its runs.
         """
-        call = calls.ensure_flow_compiled(flow.slug, flow.shape(), allow_data_loss=replace)
-        return check_compiled(flow, self._database.run(call))
+        store = calls.store_dynamic_flow if isinstance(flow, FlowSpec) else calls.ensure_flow_compiled
+        return check_compiled(flow, self._database.run(store(flow.slug, flow.shape(), allow_data_loss=replace)))
+
+    @property
+    def flows(self) -> Flows:
+        """The stored flows: to make, look at and delete them."""
+        return Flows(self._database)
 
     # -- controlling
 

@@ -9,7 +9,7 @@ from typing import Any, get_args
 from uuid import UUID
 
 from pgflow.errors import FlowMismatch, InvalidInputError
-from pgflow.flow import Flow, codec
+from pgflow.flow import Flow, FlowSpec, codec
 from pgflow.flow.schedule import CatchUp, Schedule
 from pgflow.records import Run, RunStatus
 
@@ -83,7 +83,7 @@ def check_schedule(name: str, cron: str, time_zone: str, input: Any, catch_up: C
         raise InvalidInputError(f"schedule {name!r}: " + "; ".join(faults))
 
 
-def check_compiled(flow: Flow[Any, Any], compiled: tuple[str, list[str]]) -> str:
+def check_compiled(flow: Flow[Any, Any] | FlowSpec, compiled: tuple[str, list[str]]) -> str:
     """How the flow was stored; raises FlowMismatch if another of its slug is there."""
     status, differences = compiled
     if status == "mismatch":

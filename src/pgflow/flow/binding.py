@@ -85,9 +85,7 @@ def _raw_parameters(fn: Callable[..., Any], faults: list[str]) -> list[inspect.P
         return []
 
 
-def _parameter(
-    raw: inspect.Parameter, annotation: Any, reserved: Sequence[str], needs_element: bool
-) -> Parameter:
+def _parameter(raw: inspect.Parameter, annotation: Any, reserved: Sequence[str], needs_element: bool) -> Parameter:
     if isinstance(raw.default, Needed):
         has_default = raw.default.default is not _EMPTY
         return Parameter(raw.name, "output", annotation, raw.default.step.slug, has_default, raw.default.default)

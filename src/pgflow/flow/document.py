@@ -54,9 +54,7 @@ def _yaml(text: str) -> Any:
     try:
         import yaml  # an extra
     except ModuleNotFoundError as error:
-        raise InvalidInputError(
-            "no JSON object, and YAML needs pyyaml: run `pip install 'py-pgflow[yaml]'`"
-        ) from error
+        raise InvalidInputError("no JSON object, and YAML needs pyyaml: run `pip install 'py-pgflow[yaml]'`") from error
     try:
         return yaml.load(text, _yaml_loader())  # noqa: S506  # a safe loader, and stricter
     except yaml.YAMLError as error:
@@ -67,7 +65,7 @@ def _yaml(text: str) -> Any:
 def _yaml_loader() -> Any:
     import yaml
 
-    class Loader(yaml.SafeLoader):
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]  # has no types
         """SafeLoader with the plain words of JSON, without aliases and double keys."""
 
         yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  # filled below

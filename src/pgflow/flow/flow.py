@@ -15,7 +15,8 @@ from pgflow.flow.retry import Exceptions, Retry
 from pgflow.flow.schedule import CatchUp, Schedule
 from pgflow.flow.slugs import did_you_mean
 from pgflow.flow.spec import OPTIONS_OF_STEPS, FlowSpec, StepSpec
-from pgflow.flow.step import ExecutorName, NamedStep, SkipMode, Step, StepOptions, StepType
+from pgflow.flow.step import ExecutorName, NamedStep, SkipMode, Step, StepOptions
+from pgflow.records import StepType
 
 In = TypeVar("In", default=Any)
 Out = TypeVar("Out", default=Any)

@@ -11,7 +11,8 @@ from pgflow.flow.binding import Binding, Signature, read_signature
 from pgflow.flow.flow import Flow
 from pgflow.flow.slugs import did_you_mean
 from pgflow.flow.spec import FlowSpec, StepSpec
-from pgflow.flow.step import NamedStep, Step, StepOptions, StepType
+from pgflow.flow.step import NamedStep, Step, StepOptions
+from pgflow.records import StepType
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -133,5 +134,5 @@ class _LooseStep(NamedStep[..., Any]):
         return read_signature(self)
 
     @cached_property
-    def binding(self) -> Binding:  # type: ignore[override]
+    def binding(self) -> Binding:
         return Binding(self.step_type, self.signature.parameters, self.signature.returns)

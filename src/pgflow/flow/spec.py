@@ -29,7 +29,8 @@ from pgflow.flow import codec, document, drawing, shape
 from pgflow.flow.graph import topological_order
 from pgflow.flow.slugs import LONGEST_FLOW_SLUG, LONGEST_SLUG, SLUG_PATTERN, did_you_mean, slug_fault
 from pgflow.flow.spec_graph import MOST_DEPENDENCIES, MOST_STEPS, Sketch, graph_faults
-from pgflow.flow.step import SkipMode, StepType
+from pgflow.flow.step import SkipMode
+from pgflow.records import StepType
 
 if TYPE_CHECKING:
     from pgflow.flow.flow import Flow
@@ -307,7 +308,7 @@ class FlowSpec(BaseModel):
         return []
 
     @classmethod
-    def of(cls, flow: Flow[Any, Any]) -> Self:
+    def of(cls, flow: Flow[Any, Any]) -> FlowSpec:
         """The spec of a flow of Python functions; raises FlowDefinitionError if that is not well formed."""
         return cls.model_construct(
             slug=flow.slug,
@@ -327,7 +328,7 @@ class FlowSpec(BaseModel):
         )
 
     @classmethod
-    def of_shape(cls, flow_slug: str, given: Mapping[str, Any]) -> Self:
+    def of_shape(cls, flow_slug: str, given: Mapping[str, Any]) -> FlowSpec:
         """The spec of a stored flow; not checked again, since it may have been stored by others and by other rules."""
         steps = tuple(StepSpec.model_construct(**shape.step_fields(step)) for step in given["steps"])
         return cls.model_construct(slug=flow_slug, steps=steps, **shape.options(given))
@@ -376,6 +377,13 @@ class FlowSpec(BaseModel):
         return spec
 
 
+def check_head(slug: str, **options: int | None) -> FlowSpec:
+    """A flow that has no steps yet; raises FlowDefinitionError."""
+    placeholder = {"slug": "placeholder"}
+    checked = FlowSpec.load({"slug": slug, **options, "steps": [placeholder]})
+    return checked.model_copy(update={"steps": ()})
+
+
 def make_step(flow_slug: str, slug: str, fields: Mapping[str, Any]) -> StepSpec:
     """One step, checked by itself; raises FlowDefinitionError."""
     try:
@@ -385,7 +393,7 @@ def make_step(flow_slug: str, slug: str, fields: Mapping[str, Any]) -> StepSpec:
         raise FlowDefinitionError(flow_slug, faults) from None
 
 
-def faults_of_last(flow_slug: str, steps: Sequence[StepSpec]) -> list[str]:
+def faults_of_last(steps: Sequence[StepSpec]) -> list[str]:
     """What is wrong between the last of these steps and the others."""
     last = len(steps) - 1
     return [

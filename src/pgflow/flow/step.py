@@ -13,6 +13,7 @@ from typing_extensions import ParamSpec, TypeVar
 from pgflow.flow import location
 from pgflow.flow.retry import NOTHING_SAID, Retry
 from pgflow.flow.slugs import RESERVED
+from pgflow.records import StepType
 
 if TYPE_CHECKING:
     from pgflow.flow.binding import Binding
@@ -23,7 +24,6 @@ T = TypeVar("T", default=Any)
 D = TypeVar("D")
 E = TypeVar("E")
 
-StepType: TypeAlias = Literal["single", "map"]
 SkipMode: TypeAlias = Literal["fail", "skip", "skip-cascade"]
 ExecutorName: TypeAlias = Literal["process"]
 

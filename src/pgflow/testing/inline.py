@@ -127,7 +127,9 @@ class _Inline:
         """As the worker's runner does it."""
         step = self._flow.steps[task.step_slug]
         try:
-            arguments = step.binding.arguments(task.input, self._raw, self._context(step, task))
+            arguments = step.binding.arguments(
+                task.input, self._raw, self._context(step, task), is_root=task.is_root_single
+            )
             result = _call(step, self._handler(step), arguments, loop)
             encode = partial(transactional.encode, step) if step.options.transactional else step.binding.encode
             return Outcome.completed(task.key, encode(result.get()))

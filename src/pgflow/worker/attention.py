@@ -23,17 +23,27 @@ class Attention:
         attention.learn(flows, polled, is_full=len(polled.tasks) == qty)
     """
 
-    def __init__(self, flow_slugs: Sequence[str]) -> None:
-        self._all = tuple(flow_slugs)
-        self._are_few = len(self._all) <= _MOST
-        self._soon = dict.fromkeys(self._all)  # as an ordered set
+    def __init__(self, flow_slugs: Iterable[str]) -> None:
+        self._all: dict[str, None] = {}  # as ordered sets
+        self._soon: dict[str, None] = {}
         self._later: dict[str, float] = {}
+        self._are_few = True
+        self.serve(flow_slugs)
+
+    def serve(self, flow_slugs: Iterable[str]) -> None:
+        """These and no others are asked for from now on; those that are new, soon."""
+        before = {} if self._are_few else self._all  # of a few, nobody kept which would be next
+        self._all = dict.fromkeys(flow_slugs)
+        self._are_few = len(self._all) <= _MOST
         self._turn = cycle(self._all)
+        new = (flow for flow in self._all if flow not in before)
+        self._soon = {flow: None for flow in (*self._soon, *new) if flow in self._all}
+        self._later = {flow: at for flow, at in self._later.items() if flow in self._all}
 
     def notice(self, flow_slugs: Iterable[str]) -> None:
-        """These may have work."""
+        """These may have work; others than those served are passed over."""
         if not self._are_few:
-            self._soon.update(dict.fromkeys(flow_slugs))
+            self._soon.update((flow, None) for flow in flow_slugs if flow in self._all)
 
     @contextmanager
     def asking(self, first: Iterable[str] = ()) -> Iterator[Sequence[str]]:
@@ -47,9 +57,9 @@ class Attention:
 
     def _choose(self, first: Iterable[str]) -> Sequence[str]:
         if self._are_few:
-            return self._all
+            return tuple(self._all)
         now = time.monotonic()
-        wanted = dict.fromkeys(first) | self._soon
+        wanted = {flow: None for flow in first if flow in self._all} | self._soon
         wanted |= {flow: None for flow, at in self._later.items() if at <= now}
         chosen = tuple(islice(wanted or self._turn, _MOST))
         self._soon = {flow: None for flow in wanted if flow not in chosen}
@@ -60,7 +70,8 @@ class Attention:
         if is_full:
             self.notice(flows)
         elif polled.next_visible_in is not None:
-            self._later.update(dict.fromkeys(flows, time.monotonic() + polled.next_visible_in))
+            at = time.monotonic() + polled.next_visible_in
+            self._later.update((flow, at) for flow in flows if flow in self._all)
         else:
             for flow in flows:
                 self._later.pop(flow, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -33,7 +33,7 @@ class Core(Protocol):
         """Makes sure that the database has this core, and these flows."""
 
     async def register(self) -> None:
-        """Announces the worker: it is about to work."""
+        """Announces the worker, with the flows that it serves: it is about to work, or serves others than before."""
 
     async def sign_off(self) -> None:
         """Says that the worker ended by itself."""
@@ -55,14 +55,28 @@ class Core(Protocol):
 
 
 class OwnCore:
-    """The core that `pgflow migrate` installs."""
+    """The core that `pgflow migrate` installs.
+
+    `served` are the slugs of all flows that are served just now; it may change. A worker whose handlers have names
+    gives `announced`, which is called when a flow was made or changed as data, and gets its tasks with those names.
+    """
 
     most_ahead = MOST_AHEAD
 
-    def __init__(self, database: AsyncDatabase, flows: Mapping[str, Flow[Any, Any]], worker_id: UUID) -> None:
+    def __init__(
+        self,
+        database: AsyncDatabase,
+        flows: Mapping[str, Flow[Any, Any]],
+        served: Collection[str],
+        worker_id: UUID,
+        announced: Callable[[], None] | None = None,
+    ) -> None:
         self._database = database
         self._flows = flows
+        self._served = served
         self._worker_id = worker_id
+        self._announced = announced
+        self._by_name = announced is not None
         self._lease = database.settings.lease
 
     async def prepare(self) -> None:
@@ -72,28 +86,33 @@ class OwnCore:
 
     async def register(self) -> None:
         await self._database.run(
-            calls.register_worker(self._worker_id, ",".join(self._flows), whereabouts(), lease=self._lease)
+            calls.register_worker(self._worker_id, ",".join(self._served), whereabouts(), lease=self._lease)
         )
 
     async def sign_off(self) -> None:
         await self._database.run(calls.mark_worker_stopped(self._worker_id))
 
     async def poll(self, flow_slugs: Sequence[str], qty: int) -> Polled:
-        return await self._database.run(calls.poll_tasks(flow_slugs, self._worker_id, qty=qty, lease=self._lease))
+        return await self._database.run(
+            calls.poll_tasks(flow_slugs, self._worker_id, qty=qty, lease=self._lease, by_name=self._by_name)
+        )
 
     async def settle(self, outcomes: Sequence[Outcome]) -> list[Verdict]:
         return await self._database.run(calls.settle_tasks(self._worker_id, outcomes))
 
     async def settle_and_poll(self, outcomes: Sequence[Outcome], flow_slugs: Sequence[str], qty: int) -> Settled:
         return await self._database.run(
-            calls.settle_and_poll(self._worker_id, outcomes, flow_slugs, qty=qty, lease=self._lease)
+            calls.settle_and_poll(
+                self._worker_id, outcomes, flow_slugs, qty=qty, lease=self._lease, by_name=self._by_name
+            )
         )
 
     def beat(self, held: Iterable[TaskKey]) -> Call[list[TaskKey]]:
         return calls.extend_leases(self._worker_id, held, lease=self._lease)
 
     def services(self, hear: Callable[[Iterable[str]], None]) -> list[Service]:
-        return [Listener(self._database, self._flows, hear), Maintenance(self._database), Scheduler(self._database)]
+        listener = Listener(self._database, self._served, hear, self._announced)
+        return [listener, Maintenance(self._database), Scheduler(self._database)]
 
 
 def whereabouts() -> str:

@@ -39,6 +39,11 @@ class Fetcher(Service):
         self._promised = 0
         self._alarm: asyncio.TimerHandle | None = None
 
+    def serve(self, flow_slugs: Iterable[str]) -> None:
+        """Fetches tasks of these flows, and of no others, from now on."""
+        self._attention.serve(flow_slugs)
+        self.wake()
+
     def hear(self, flow_slugs: Iterable[str]) -> None:
         """These flows may have work: looks at once."""
         self._attention.notice(flow_slugs)

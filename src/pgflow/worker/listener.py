@@ -20,8 +20,13 @@ _PROOF_INTERVAL = 60.0
 _PROOF_TIMEOUT = 5.0
 
 
+#: What a payload begins with that names no flow with work but one that was made or changed (_announce_flow).
+_ANNOUNCED = "+"
+
+
 class Listener(Service):
     """Tells `hear` which of these flows have work; all of them after a reconnect: something may have been missed.
+    Flows may be added and taken away. `announced` is called when a flow was made, or changed, as data.
 
     It notifies itself now and then: a pooler may accept LISTEN and stay silent. Then the fetcher's polling has to do,
     which is said once.
@@ -30,17 +35,23 @@ class Listener(Service):
     activity = "listening for work"
 
     def __init__(
-        self, database: AsyncDatabase, flow_slugs: Collection[str], hear: Callable[[Iterable[str]], None]
+        self,
+        database: AsyncDatabase,
+        flow_slugs: Collection[str],
+        hear: Callable[[Iterable[str]], None],
+        announced: Callable[[], None] | None = None,
     ) -> None:
         super().__init__()
         self._database = database
-        self._flow_slugs = frozenset(flow_slugs)
+        self._flow_slugs = flow_slugs
         self._tell = hear
+        self._announced = announced or (lambda: None)
         self.hears = asyncio.Event()
 
     async def run_once(self) -> float | None:
         async with self._database.listen(CHANNEL) as connection:
-            self._tell(self._flow_slugs)
+            self._tell(tuple(self._flow_slugs))
+            self._announced()
             while not self._stopping:
                 await self._prove(connection)
                 self._backoff.succeeded()
@@ -77,4 +88,6 @@ class Listener(Service):
                 heard = heard or notification.payload == until
                 if notification.payload in self._flow_slugs:
                     self._tell((notification.payload,))
+                elif notification.payload.startswith(_ANNOUNCED):
+                    self._announced()
         return heard

@@ -21,7 +21,7 @@ from pgflow.executors import (
     Result,
     ThreadExecutor,
 )
-from pgflow.flow import Context, Flow, Step
+from pgflow.flow import Context, Flow, Handlers, Step
 from pgflow.flow.context import context_fields
 from pgflow.records import Outcome, Task, TaskKey, Verdict
 from pgflow.worker.deadlines import Deadlines
@@ -43,7 +43,8 @@ class HandlerTimeout(TimeoutError):
 
 
 class Runner:
-    """Runs handlers of these flows.
+    """Runs the handlers of these flows; of other flows' tasks, those that have a name. `unknown` is called with a flow
+    of which a task came that no handler fits.
 
     outcome = await runner.run(holding)
     """
@@ -57,8 +58,12 @@ class Runner:
         resources: Mapping[str, Any],
         processes: ProcessExecutor | None = None,
         transactional: Transactional | None = None,
+        handlers: Handlers | None = None,
+        unknown: Callable[[str], None] = lambda flow_slug: None,
     ) -> None:
         self._flows = flows
+        self._handlers = handlers
+        self._unknown = unknown
         self._inputs = inputs
         self._held = held
         self._worker_id = worker_id
@@ -86,14 +91,9 @@ class Runner:
         Never raises but CancelledError: then the handler was cancelled, and nobody waits for its outcome.
         """
         task = holding.task
-        flow = self._flows.get(task.flow_slug)
-        step = flow.steps.get(task.step_slug) if flow else None
+        step = self._step_of(task)
         if step is None:
-            return Outcome.failed(
-                holding.key,
-                f"this worker's code has no step {task.step_slug!r} in flow {task.flow_slug!r}",
-                permanent=True,
-            )
+            return self._nobody_s(holding)
         try:
             if self._transactional is not None and step.options.transactional:
                 return await self._handle_and_settle(self._transactional, step, holding)
@@ -108,12 +108,31 @@ class Runner:
                 raise
             return failure(step, task, error)
 
+    def _step_of(self, task: Task) -> Step[Any, Any] | None:
+        if (flow := self._flows.get(task.flow_slug)) is not None:
+            return flow.steps.get(task.step_slug)
+        if self._handlers is None or task.handler is None or task.step_type is None:
+            return None
+        return self._handlers.step(task.handler, task.step_type)
+
+    def _nobody_s(self, holding: Holding) -> Outcome:
+        """A flow that is data may have changed since we looked at it; one in code may not."""
+        task = holding.task
+        if task.flow_slug not in self._flows:
+            self._unknown(task.flow_slug)
+            return Outcome.released(holding.key)
+        return Outcome.failed(
+            holding.key,
+            f"this worker's code has no step {task.step_slug!r} in flow {task.flow_slug!r}",
+            permanent=True,
+        )
+
     async def _handle(self, step: Step[Any, Any], holding: Holding) -> bytes:
         flow_input = await self._flow_input(step, holding.task)
         if self._processes is not None and step.options.executor == "process":
             return await self._handle_in_process(self._processes, step, holding, flow_input)
         context = self._context(holding) if step.binding.needs_context else None
-        arguments = step.binding.arguments(holding.task.input, flow_input, context)
+        arguments = step.binding.arguments(holding.task.input, flow_input, context, is_root=holding.task.is_root_single)
         executor = self._loop if step.is_async else self._threads
         result = await self._result_of(executor.submit(step.fn, arguments), holding)
         return step.binding.encode(result.get())

@@ -17,7 +17,7 @@ from uuid import uuid4
 from pgflow.config import Settings, SettingsError, load
 from pgflow.db import AsyncDatabase
 from pgflow.executors import ProcessExecutor
-from pgflow.flow import Flow
+from pgflow.flow import Flow, Handlers
 from pgflow.records import Outcome, Polled, Task, TaskKey, Verdict
 from pgflow.worker.completer import Completer
 from pgflow.worker.core import Core, OwnCore
@@ -27,6 +27,7 @@ from pgflow.worker.heartbeat import Heartbeat
 from pgflow.worker.held import Held, Holding
 from pgflow.worker.inputs import Inputs
 from pgflow.worker.patience import Patience
+from pgflow.worker.roster import Roster
 from pgflow.worker.runner import Runner
 from pgflow.worker.supervisor import WORN_OUT, follow_parent
 from pgflow.worker.transactional import Transactional, open_transactional
@@ -42,15 +43,16 @@ class Worker:
 
         Worker([campaign], concurrency=50).run()
 
-    Inside a running event loop use it as a context manager; it works until the block ends. Arguments left out come
-    from the environment (see `pgflow.config.Settings`). Raises FlowDefinitionError and ValueError before any I/O;
-    when started DatabaseUnreachable, SchemaError, and FlowMismatch for a flow that is another one in the database.
-    With `core="foreign"` it works a database in which pgflow's own (TypeScript) core is installed.
+    A `Handlers` among the flows serves all stored flows that are data and whose steps' handlers it has, also those that
+    are stored later. Inside a running event loop use it as a context manager; it works until the block ends. Arguments
+    left out come from the environment (see `pgflow.config.Settings`). Raises FlowDefinitionError and ValueError before
+    any I/O; when started DatabaseUnreachable, SchemaError, and FlowMismatch for a flow that is another one in the
+    database. With `core="foreign"` it works a database in which pgflow's own (TypeScript) core is installed.
     """
 
     def __init__(
         self,
-        flows: Sequence[Flow[Any, Any]],
+        flows: Sequence[Flow[Any, Any] | Handlers],
         *,
         dsn: str | None = None,
         concurrency: int | None = None,
@@ -62,12 +64,17 @@ class Worker:
         core: Literal["own", "foreign"] = "own",
     ) -> None:
         if not flows:
-            raise ValueError("a worker needs at least one flow")
+            raise ValueError("a worker needs at least one flow, or handlers")
         self._flows: dict[str, Flow[Any, Any]] = {}
+        self._handlers: Handlers | None = None
         for flow in flows:
             flow.check()
-            if self._flows.setdefault(flow.slug, flow) is not flow:
+            if isinstance(flow, Handlers):
+                self._handlers = flow if self._handlers is None else self._handlers | flow
+            elif self._flows.setdefault(flow.slug, flow) is not flow:
                 raise ValueError(f"two different flows have the slug {flow.slug!r}")
+        #: Slugs of the flows that are served just now, as an ordered set; the listener looks into it.
+        self._served = dict.fromkeys(self._flows)
         self.settings: Settings = load(
             dsn=dsn, concurrency=concurrency, lease=lease, grace=grace, poll_interval=poll_interval,
             handler_processes=handler_processes, max_tasks_per_child=max_tasks_per_child,
@@ -102,7 +109,8 @@ class Worker:
             loop.add_signal_handler(number, self._on_signal, number)
         self._may_end = True
         async with follow_parent(self.stop), self:
-            logger.info("worker %s serves %s", self.worker_id, ", ".join(self._flows))
+            what = [*self._flows, *(["flows with handlers by name"] if self._handlers is not None else [])]
+            logger.info("worker %s serves %s", self.worker_id, ", ".join(what))
             await self.stopped()
         return self._status
 
@@ -172,7 +180,10 @@ class Worker:
     def _make_core(self, name: str) -> Core:
         match name:
             case "own":
-                return OwnCore(self._database, self._flows, self.worker_id)
+                announced = None if self._handlers is None else lambda: self._roster.wake()
+                return OwnCore(self._database, self._flows, self._served, self.worker_id, announced)
+            case "foreign" if self._handlers is not None:
+                raise SettingsError("handlers by name need core='own': a foreign core stores no flows that are data")
             case "foreign":
                 return ForeignCore(self._database, self._flows, self.worker_id, lambda: self._is_stopping)
         raise SettingsError(f"core must be 'own' or 'foreign', not {name!r}")
@@ -181,8 +192,9 @@ class Worker:
         settings, database = self.settings, self._database
         self._held = Held(settings.concurrency, self._on_room, self._wear_out, most_ahead=self._core.most_ahead)
         self._runner = Runner(
-            self._flows, Inputs(database), self._held, self.worker_id, {}, self._processes, self._transactional
-        )
+            self._flows, Inputs(database), self._held, self.worker_id, {}, self._processes, self._transactional,
+            self._handlers, self._on_unknown,
+        )  # fmt: skip
         self._completer = Completer(
             self._settle,
             lambda: self._held.working > 0,
@@ -194,6 +206,9 @@ class Worker:
         self._heartbeat = Heartbeat(database.dsn, settings.lease, self._held, self._core.beat, self._held.lose)
         self._patience = Patience(self._held, self._hand_back)
         self._services = [*self._core.services(self._fetcher.hear), self._patience]
+        if self._handlers is not None:
+            self._roster = Roster(database, self._handlers, self._flows, self._serve)
+            self._services.append(self._roster)
 
     def _start(self) -> None:
         self._heartbeat.start()
@@ -223,6 +238,21 @@ class Worker:
         with contextlib.suppress(Exception):
             async with asyncio.timeout(_FLUSH_SECONDS):
                 await self._core.sign_off()
+
+    # -- flows that come and go
+
+    async def _serve(self, dynamic: list[str]) -> None:
+        self._served.clear()
+        self._served.update(dict.fromkeys((*self._flows, *dynamic)))
+        self._fetcher.serve(self._served)
+        await self._core.register()
+
+    def _on_unknown(self, flow_slug: str) -> None:
+        """A task came that no handler fits: no more of its flow until we have looked at it."""
+        self._roster.forget(flow_slug)
+        self._served.pop(flow_slug, None)
+        self._fetcher.serve(self._served)
+        self._roster.wake()
 
     # -- the way of a task
 

@@ -1,0 +1,97 @@
+"""`client.flows`. Generated from `_async_flows.py` by scripts/unasync.py: do not edit."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TypeAlias
+
+from typing_extensions import Unpack
+
+from pgflow import calls
+from pgflow.db import Database
+from pgflow.errors import FlowDefinitionError, FlowNotFound, InvalidInputError
+from pgflow.flow import FlowSpec, StepSpec, shape
+from pgflow.flow.spec import StepFields, check_head, faults_of_last, make_step
+from pgflow.records import StoredFlow
+
+_StoredFlows: TypeAlias = list[StoredFlow]  # within the class, `list` is a method
+_Slugs: TypeAlias = list[str]
+
+
+class Flows:
+    """The flows in the database, and how one that is data is made step by step.
+
+        client.flows.create_flow("report", max_attempts=5)
+        client.flows.add_step("report", "fetch")
+        client.flows.add_step("report", "summarize", step_type="map", depends_on=["fetch"])
+
+    After each call the stored flow is whole. A flow that is known as a whole is better stored at once, by
+    `client.compile(spec)`.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def create_flow(
+        self,
+        slug: str,
+        *,
+        max_attempts: int | None = None,
+        base_delay: int | None = None,
+        timeout: int | None = None,
+    ) -> FlowSpec:
+        """Stores a flow without steps and returns it; one that is there with the same options is returned as it is.
+
+        Raises FlowDefinitionError before any I/O; InvalidInputError for a flow of this slug that comes from code or
+        has other options; DatabaseError for a slug that differs from another one only in case.
+        """
+        head = check_head(slug, max_attempts=max_attempts, base_delay=base_delay, timeout=timeout)
+        self._database.run(calls.create_dynamic_flow(slug, shape.flow_options(head)))
+        return self.get(slug)
+
+    def add_step(self, flow: FlowSpec | str, slug: str, **fields: Unpack[StepFields]) -> StepSpec:
+        """Adds a step behind those it depends on; the same step again changes nothing.
+
+            client.flows.add_step("report", "rank", depends_on=["fetch"], run_if={"fetch": {"ok": True}})
+
+        Raises FlowDefinitionError for a step that is not well formed or does not fit those stored, InvalidInputError
+        for a flow that comes from code, or has a run that has not completed (it would lack the step), FlowNotFound.
+        Nothing is written then.
+        """
+        flow_slug = flow if isinstance(flow, str) else flow.slug
+        step = make_step(flow_slug, slug, fields)
+        try:
+            self._database.run(calls.add_dynamic_step(flow_slug, shape.step_shape(step)))
+        except InvalidInputError:
+            stored = self.get(flow_slug)  # only now: what it says of names that are nearly right is worth a look
+            if faults := faults_of_last((*stored.steps, step)):
+                raise FlowDefinitionError(flow_slug, faults) from None
+            raise
+        return step
+
+    def get(self, slug: str) -> FlowSpec:
+        """A stored flow, whoever stored it; raises FlowNotFound.
+
+        print(client.flows.get("report"))
+        """
+        definition = self._database.run(calls.flow_definition(slug))
+        if definition is None:
+            raise FlowNotFound(slug)
+        return FlowSpec.of_shape(slug, definition)
+
+    def list(self) -> _StoredFlows:
+        """All stored flows by slug, with what goes on in each."""
+        return self._database.run(calls.list_flows())
+
+    def delete(self, flow: FlowSpec | str) -> None:
+        """Deletes a flow with its queue, all its runs and their history; raises FlowNotFound."""
+        slug = flow if isinstance(flow, str) else flow.slug
+        if not self._database.run(calls.delete_flow(slug)):
+            raise FlowNotFound(slug)
+
+    def prune(self, older_than: timedelta) -> _Slugs:
+        """Deletes the flows that are data, were not changed for so long, and have no runs; returns their slugs.
+
+        client.flows.prune(timedelta(days=30))
+        """
+        return self._database.run(calls.prune_dynamic_flows(older_than))
