@@ -15,6 +15,7 @@ from tests.cli.conftest import spawn
 
 COMMANDS = [
     "demo", "migrate", "worker", "start", "show", "runs", "cancel", "retry", "rerun", "pause", "resume",
+    "validate", "compile", "flows",
 ]  # fmt: skip
 UNREACHABLE = "postgresql://me:secret@127.0.0.1:1/nowhere"
 

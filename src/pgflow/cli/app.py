@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 import pgflow
-from pgflow.cli import demo, flows, runs, schedules, schema, work
+from pgflow.cli import demo, flows, runs, schedules, schema, specs, work
 from pgflow.config import SettingsError, mask_password
 from pgflow.errors import DatabaseUnreachable, PgflowError, RunFailed, RunTimeout
 
@@ -36,13 +36,15 @@ _COMMANDS: dict[str, Callable[..., int | None]] = {
     "rerun": runs.rerun,
     "pause": flows.pause,
     "resume": flows.resume,
+    "validate": specs.validate,
+    "compile": specs.compile,
 }
-_EPILOG = "--dsn URL and --verbose may stand here, too."
 for _name, _command in _COMMANDS.items():
-    app.command(_name, epilog=_EPILOG)(_command)
+    app.command(_name, epilog=flows.EPILOG)(_command)
+app.add_typer(flows.app, name="flows")
 _schedule = typer.Typer(help="Make, list and control schedules.", no_args_is_help=True)
 for _name, _command in schedules.COMMANDS.items():
-    _schedule.command(_name, epilog=_EPILOG)(_command)
+    _schedule.command(_name, epilog=flows.EPILOG)(_command)
 app.add_typer(_schedule, name="schedule")
 
 
@@ -76,6 +78,9 @@ def run(arguments: list[str]) -> int:
     try:
         code = app(_globals_first(arguments), prog_name="pgflow", standalone_mode=False)
     except KeyboardInterrupt:
+        return INTERRUPTED
+    except typer.Abort:
+        sys.stderr.write("pgflow: not confirmed, nothing was changed\n")
         return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `pgflow runs | head` is no error

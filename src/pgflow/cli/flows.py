@@ -1,21 +1,25 @@
-"""`pgflow pause`, `resume`; flows by name: `package.module`, `package.module:flow`, `path/to/file.py[:flow]`."""
+"""`pgflow flows`, `pause`, `resume`; and what names flows: `package.module`, `module:flow`, `path/to/file.py[:flow]`."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any
 
 import typer
+from rich.table import Table
 
+from pgflow.cli import terminal
 from pgflow.client import Client
 from pgflow.client.arguments import slug_of
-from pgflow.errors import PgflowError
-from pgflow.flow import Flow
+from pgflow.errors import FlowNotFound, PgflowError
+from pgflow.flow import Flow, Handlers
 from pgflow.flow.slugs import did_you_mean
+from pgflow.records import StoredFlow
 
 
 class FlowNotImportable(PgflowError):
@@ -23,6 +27,75 @@ class FlowNotImportable(PgflowError):
 
 
 Name = Annotated[str, typer.Argument(metavar="FLOW", help="A flow's slug, or MODULE:FLOW.")]
+Slug = Annotated[str, typer.Argument(metavar="SLUG", help="A stored flow's slug.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+EPILOG = "--dsn URL and --verbose may stand here, too."
+
+app = typer.Typer()
+
+
+@app.callback(invoke_without_command=True, epilog=EPILOG)
+def flows(context: typer.Context, as_json: Json = False) -> None:
+    """List the stored flows: their steps, unfinished runs, live workers, messages in the queue. Show or delete one."""
+    if context.invoked_subcommand is not None:
+        return
+    with Client(context.obj["dsn"]) as client:
+        found = client.flows.list()
+    if as_json:
+        terminal.print_json([asdict(flow) for flow in found])
+    elif found:
+        _print_flows(found)
+    else:
+        sys.stderr.write("no flows yet: `pgflow compile FLOW` stores one, and so does `pgflow worker`\n")
+
+
+@app.command(epilog=EPILOG)
+def show(context: typer.Context, slug: Slug, as_json: Json = False) -> None:
+    """Draw a stored flow; with --json print it as a spec, which `pgflow compile` takes."""
+    with Client(context.obj["dsn"]) as client:
+        spec = client.flows.get(slug)
+    if as_json:
+        terminal.print_json(spec.model_dump(mode="json", exclude_defaults=True))
+        return
+    typer.echo(spec)
+    for step in spec.steps:
+        if step.handler is not None:
+            typer.echo(f"{step.slug}: by handler {step.handler}")
+
+
+@app.command(epilog=EPILOG)
+def delete(
+    context: typer.Context,
+    slug: Slug,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Delete a flow with its queue, all its runs and their history."""
+    with Client(context.obj["dsn"]) as client:
+        if not yes:
+            typer.confirm(f"Delete flow {slug}, with all its runs{_unfinished(client, slug)}?", abort=True)
+        client.flows.delete(slug)
+    typer.echo(f"deleted {slug}")
+
+
+def _unfinished(client: Client, slug: str) -> str:
+    found = [flow.unfinished_runs for flow in client.flows.list() if flow.flow_slug == slug]
+    if not found:
+        raise FlowNotFound(slug)
+    return f" ({found[0]:,} of which go on)" if found[0] else ""
+
+
+def _print_flows(found: list[StoredFlow]) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("flow", no_wrap=True)
+    for heading in ("steps", "unfinished runs", "workers", "queued"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("")
+    for flow in found:
+        notes = [note for note, holds in (("dynamic", flow.is_dynamic), ("paused", flow.is_paused)) if holds]
+        numbers = (flow.steps, flow.unfinished_runs, flow.workers, flow.queued)
+        table.add_row(flow.flow_slug, *(f"{number:,}" for number in numbers), ", ".join(notes))
+    terminal.console().print(table)
 
 
 def pause(context: typer.Context, flow: Name) -> None:
@@ -49,17 +122,25 @@ def flow_named(reference: str) -> Flow[Any, Any] | str:
 
 def find_flows(reference: str) -> list[Flow[Any, Any]]:
     """The flow that `MODULE:NAME` names, or all flows of `MODULE`; raises FlowNotImportable."""
+    flows = [found for found in find_served(reference) if isinstance(found, Flow)]
+    if not flows:
+        raise FlowNotImportable(f"{reference} has no flows: assign a pgflow.Flow to a name in it")
+    return flows
+
+
+def find_served(reference: str) -> list[Flow[Any, Any] | Handlers]:
+    """The flow or the handlers that `MODULE:NAME` names, or all of `MODULE`; raises FlowNotImportable."""
     module_name, _, name = reference.partition(":")
     module = _import(module_name)
-    found = {key: value for key, value in vars(module).items() if isinstance(value, Flow)}
+    found = {key: value for key, value in vars(module).items() if isinstance(value, Flow | Handlers)}
     if not name:
-        flows = list({id(flow): flow for flow in found.values()}.values())
-        if not flows:
+        served = list({id(value): value for value in found.values()}.values())
+        if not served:
             raise FlowNotImportable(f"{module_name} has no flows: assign a pgflow.Flow to a name in it")
-        return flows
+        return served
     if name in found:
         return [found[name]]
-    by_slug = {flow.slug: flow for flow in found.values()}
+    by_slug = {value.slug: value for value in found.values() if isinstance(value, Flow)}
     if name in by_slug:
         return [by_slug[name]]
     hint = did_you_mean(name, found) or (f"; it has {', '.join(found)}" if found else "; it has none at all")

@@ -6,7 +6,6 @@ import json
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,9 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from pgflow.cli import terminal
+from pgflow.cli.arguments import read_input
 from pgflow.cli.flows import flow_named
 from pgflow.client import Client
-from pgflow.errors import InvalidInputError
 from pgflow.records import Run, StepState
 
 _LONGEST_SHOWN = 2000
@@ -125,28 +124,6 @@ def rerun(
     with Client(context.obj["dsn"]) as client:
         found = client.rerun(run, step, **options)
     _say(found, f"started run {found.run_id} of {found.flow_slug}, from {step} on: {_look(found)}", as_json=as_json)
-
-
-# ---------------------------------------------------------------------------------------- input
-
-
-def read_input(argument: str) -> Any:
-    try:
-        if argument == "-":
-            source, text = "standard input", sys.stdin.read()
-        elif argument.startswith("@"):
-            source, text = argument[1:], Path(argument[1:]).read_text(encoding="utf-8")
-        else:
-            source, text = "the input", argument
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8"
-        raise InvalidInputError(f"cannot read {argument[1:]}: {reason}") from error
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InvalidInputError(
-            f"{source} is no JSON ({error}): a text needs double quotes, as in '\"hello\"'"
-        ) from error
 
 
 def _read_time(argument: str) -> datetime:

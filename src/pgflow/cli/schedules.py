@@ -11,8 +11,9 @@ import typer
 from rich.table import Table
 
 from pgflow.cli import terminal
+from pgflow.cli.arguments import read_input
 from pgflow.cli.flows import flow_named
-from pgflow.cli.runs import Json, read_input, say_started
+from pgflow.cli.runs import Json, say_started
 from pgflow.client import Client
 from pgflow.flow.schedule import CatchUp
 from pgflow.records import Schedule

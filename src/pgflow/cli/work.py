@@ -9,14 +9,15 @@ from typing import Annotated, Any
 
 import typer
 
-from pgflow.cli.flows import find_flows
+from pgflow.cli.flows import find_served
 from pgflow.worker import Supervisor, Worker
 
 
 def worker(
     context: typer.Context,
     flows: Annotated[
-        list[str], typer.Argument(metavar="MODULE[:FLOW]…", help="Modules or .py files; all their flows, or one.")
+        list[str],
+        typer.Argument(metavar="MODULE[:NAME]…", help="Modules or .py files: all their flows and handlers, or one."),
     ],
     concurrency: Annotated[int | None, typer.Option(help="Tasks at once. [PGFLOW_CONCURRENCY, else 20]")] = None,
     grace: Annotated[
@@ -46,7 +47,8 @@ def worker(
     """Work on flows until SIGINT or SIGTERM; then finish what runs, hand back the rest, and exit with 0.
 
     A second signal exits at once, with 130. Exits with 4, by itself, when half of its slots are held by handlers that
-    overran their timeout and cannot be stopped. Flows are stored at start, or compared with those in the database.
+    overran their timeout and cannot be stopped. Flows are stored at start, or compared with those in the database;
+    handlers (pgflow.Handlers) serve the flows stored there as data, also those that come later.
     """
     dsn, verbose = context.obj["dsn"], context.obj["verbose"]
     _log(verbose=verbose)
@@ -60,7 +62,7 @@ def worker(
     }
     if processes > 1:
         return Supervisor(_command(flows, options, verbose=verbose), processes, _environment(dsn)).run()
-    found = {id(flow): flow for reference in flows for flow in find_flows(reference)}
+    found = {id(flow): flow for reference in flows for flow in find_served(reference)}
     return Worker(list(found.values()), dsn=dsn, **options).run()
 
 

@@ -71,6 +71,7 @@ class Roster(Service):
     def _judge(self, spec: FlowSpec) -> None:
         faults = self._handlers.faults(spec)
         if not faults:
+            logger.log(logging.DEBUG if spec.slug in self._served else logging.INFO, "serving flow %s", spec.slug)
             self._served[spec.slug] = None
             return
         self._served.pop(spec.slug, None)
