@@ -80,7 +80,7 @@ class FlowNotFound(DatabaseError):
         self.flow_slug = flow_slug
         super().__init__(
             f"flow {flow_slug!r} is not in the database: start a worker for it (`pgflow worker MODULE`), or "
-            "store it with client.compile(flow)"
+            "store it with `pgflow compile FLOW` or client.compile(flow)"
         )
 
 
@@ -92,7 +92,7 @@ class FlowMismatch(DatabaseError):
         flow_slug: str,
         differences: Sequence[str],
         way_out: str = "give the changed flow a new slug, or replace the stored one and its runs with "
-        "client.compile(flow, replace=True)",
+        "`pgflow compile FLOW --replace` or client.compile(flow, replace=True)",
     ) -> None:
         self.flow_slug = flow_slug
         self.differences = tuple(differences)

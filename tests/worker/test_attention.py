@@ -89,3 +89,29 @@ def test_a_message_that_is_due_makes_its_flow_the_next_one():
     ask(attention, Polled((), 0.0))
     assert ask(attention) == ["flow_5"]
     assert attention.pause(60) == 60
+
+
+def test_flows_that_come_are_asked_for_soon_and_those_that_go_no_more():
+    attention = settled(Attention(MANY))
+    attention.notice(["flow_3", "flow_4"])
+    ask(attention, Polled((), 0.0), "flow_7")
+    attention.serve(["new", *MANY[4:]])
+    assert attention.pause(60) == 0
+    assert sorted(ask(attention)) == ["flow_4", "flow_7", "new"]
+    attention.notice(["flow_3", "unheard_of"])
+    assert "flow_3" not in ask(attention, NOTHING, "flow_3", "unheard_of")
+
+
+def test_a_few_flows_become_many_and_few_again():
+    attention = Attention([])
+    assert ask(attention) == []
+    attention.serve(["a"])
+    assert ask(attention) == ["a"]
+    attention.serve(["a", *MANY])
+    asked = []
+    while attention.pause(60) == 0:
+        asked += ask(attention)
+    assert sorted(asked) == sorted(["a", *MANY])
+    attention.serve(["b"])
+    assert ask(attention, NOTHING, "a") == ["b"]
+    assert attention.pause(60) == 60

@@ -1,4 +1,4 @@
-"""`pgflow flows`, `pause`, `resume`; and what names flows: `package.module`, `module:flow`, `path/to/file.py[:flow]`."""
+"""`pgflow flows`, `pause`, `resume`; what names flows: `package.module`, `module:flow`, `path/to/file.py[:flow]`."""
 
 from __future__ import annotations
 

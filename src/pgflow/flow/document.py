@@ -13,8 +13,8 @@ from typing import Any
 
 from pgflow.errors import InvalidInputError
 
-#: Characters of a text that are read at most.
-_MOST_CHARACTERS = 10_000_000
+#: Characters of a text that are read at most; YAML is read a hundred times slower than JSON.
+_MOST_CHARACTERS = {"JSON": 10_000_000, "YAML": 1_000_000}
 
 
 def parse(text: str) -> Any:
@@ -22,10 +22,11 @@ def parse(text: str) -> Any:
 
     parse('{"slug": "report"}') == parse("slug: report")
     """
-    if len(text) > _MOST_CHARACTERS:
-        raise InvalidInputError(f"{len(text):,} characters: at most {_MOST_CHARACTERS:,} are read")
+    language, read = ("JSON", _json) if text.lstrip().startswith(("{", "[")) else ("YAML", _yaml)
+    if len(text) > (most := _MOST_CHARACTERS[language]):
+        raise InvalidInputError(f"{len(text):,} characters of {language}: at most {most:,} are read")
     try:
-        return _json(text) if text.lstrip().startswith(("{", "[")) else _yaml(text)
+        return read(text)
     except RecursionError:
         raise InvalidInputError("it is nested too deeply") from None
 

@@ -77,20 +77,16 @@ class Flow(Generic[In, Out]):
 
         Parameters are those of decorated functions, and `input`: what the step works on (a map's element, the run's
         input for a step without dependencies, else `{step: output}` of them). Raises FlowDefinitionError with all
-        that does not fit: steps without a function, functions without a step, parameters that name other steps than
-        those depended on.
+        that does not fit: steps without a function, parameters that name other steps than those depended on.
         """
         flow = cls(spec.slug, max_attempts=spec.max_attempts, base_delay=spec.base_delay, timeout=spec.timeout)
-        faults, unused = [], set(functions)
+        faults = []
         for step in spec.steps:
             name = step.slug if step.slug in functions else step.handled_by
-            unused.discard(name)
             if name in functions:
                 flow._recorded.append(_named(flow, step, functions[name]))
             else:
                 faults.append(f"step {step.slug!r} has no function {name!r}{did_you_mean(name, functions)}")
-        names = {name for step in spec.steps for name in (step.slug, step.handled_by)}
-        faults += (f"function {name!r} serves no step{did_you_mean(name, names)}" for name in sorted(unused))
         if faults:
             raise FlowDefinitionError(spec.slug, faults)
         for step in spec.steps:

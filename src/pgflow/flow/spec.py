@@ -266,7 +266,7 @@ class FlowSpec(BaseModel):
     timeout: _Timeout | None = Field(
         default=None, description="Seconds that one attempt may take. Default: 60.", examples=[60]
     )
-    steps: Annotated[tuple[StepSpec, ...], Field(min_length=1, max_length=MOST_STEPS)] = Field(
+    steps: Annotated[tuple[StepSpec, ...], Field(max_length=MOST_STEPS, json_schema_extra={"minItems": 1})] = Field(
         description=f"The steps, in any order; at most {MOST_STEPS:,}, with {MOST_DEPENDENCIES:,} dependencies in all."
     )
 
@@ -370,6 +370,8 @@ class FlowSpec(BaseModel):
             steps = data.get("steps") if isinstance(data, Mapping) else None
         else:
             steps = spec.steps
+        if isinstance(steps, list | tuple) and not steps:  # pydantic's own check would not count faulty steps
+            found.append(InitErrorDetails(type=_refuse("at least one is needed"), loc=("steps",), input=None))
         for place, reason in islice(graph_faults(_sketches(steps)), _MOST_FAULTS):
             found.append(InitErrorDetails(type=_refuse(reason), loc=place, input=None))
         if found:
@@ -385,12 +387,16 @@ def check_head(slug: str, **options: int | None) -> FlowSpec:
 
 
 def make_step(flow_slug: str, slug: str, fields: Mapping[str, Any]) -> StepSpec:
-    """One step, checked by itself; raises FlowDefinitionError."""
+    """One step, checked as if all it depends on were there; raises FlowDefinitionError."""
     try:
-        return StepSpec.model_validate({"slug": slug, **fields})
+        step = StepSpec.model_validate({"slug": slug, **fields})
     except ValidationError as error:
         faults = [f"step {slug!r}: {_line(detail['loc'], _reason(detail))}" for detail in error.errors()]
         raise FlowDefinitionError(flow_slug, faults) from None
+    trusted = (StepSpec.model_construct(slug=dependency) for dependency in step.depends_on if dependency != slug)
+    if faults := faults_of_last((*trusted, step)):
+        raise FlowDefinitionError(flow_slug, faults)
+    return step
 
 
 def faults_of_last(steps: Sequence[StepSpec]) -> list[str]:

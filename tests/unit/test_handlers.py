@@ -1,0 +1,188 @@
+"""Functions by name: Handlers, and a flow that is data with its functions (Flow.of)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pgflow import Context, Flow, FlowSpec, Handlers, needs
+from pgflow.errors import FlowDefinitionError
+from pgflow.testing import run_inline
+
+
+def spec(*steps: dict[str, Any]) -> FlowSpec:
+    return FlowSpec.load({"slug": "f", "steps": list(steps)})
+
+
+FETCH = {"slug": "fetch"}
+EACH = {"slug": "each", "step_type": "map", "depends_on": ["fetch"]}
+LAST = {"slug": "last", "depends_on": ["each", "fetch"]}
+
+
+# ------------------------------------------------------------------------------------ Flow.of
+
+
+def test_a_flow_that_is_data_runs_with_functions():
+    def fetch(input: dict[str, Any], ctx: Context) -> list[str]:
+        return [input["text"], ctx.step_slug]
+
+    async def each(word: str, flow_input: dict[str, Any]) -> str:
+        return word + flow_input["mark"]
+
+    def last(each: list[str], deps: dict[str, Any], input: Any) -> list[Any]:
+        return [each, deps == input, sorted(input)]
+
+    flow = Flow.of(spec(LAST, FETCH, EACH), {"fetch": fetch, "each": each, "last": last, "other": print})
+    run = run_inline(flow, {"text": "hi", "mark": "!"})
+    assert run.result == {"last": [["hi!", "fetch!"], True, ["each", "fetch"]]}
+    assert flow.shape() == spec(LAST, FETCH, EACH).shape()
+
+
+def test_all_options_arrive():
+    given = spec(
+        {
+            **FETCH,
+            "handler": "go",
+            "max_attempts": 4,
+            "base_delay": 1,
+            "timeout": 2,
+            "start_delay": 3,
+            "run_if": {"a": 1},
+        },
+        {**EACH, "initial_tasks": 2, "when_exhausted": "skip", "run_unless": {"fetch": [1]}, "when_unmet": "fail"},
+    )
+    assert Flow.of(given, {"go": lambda: 1, "each": lambda x: x}).shape() == given.shape()
+
+
+def test_several_steps_may_share_a_function_and_a_step_may_have_its_own():
+    double = {"slug": "double", "handler": "add", "depends_on": ["one"]}
+    flow = Flow.of(
+        spec({"slug": "one", "handler": "add"}, double, {"slug": "three", "handler": "add", "depends_on": ["double"]}),
+        {"add": lambda input: 1 if input is None else sum(input.values()) * 2, "three": lambda input: "own"},
+    )
+    assert run_inline(flow, None).result == {"three": "own"}
+
+
+@pytest.mark.parametrize(
+    ("functions", "fault"),
+    [
+        ({"fetch": lambda: 1, "last": lambda: 1, "eech": lambda x: 1}, "step 'each' has no function 'each'; did you"),
+        ({"fetch": lambda last: 1}, "the steps wait for each other"),
+        (
+            {"last": lambda eac: 1},
+            "parameter 'eac' names no step of this flow: 'eac'; did you mean 'each'?",
+        ),
+        ({"each": lambda: 1}, "a map handler needs a parameter for its element"),
+        ({"each": lambda x, other: 1}, "parameter 'other' is not allowed: a map's handler gets"),
+        ({"fetch": lambda *args: 1}, "parameter '*args' is not allowed"),
+    ],
+)
+def test_functions_that_do_not_fit_are_refused(functions: dict[str, Any], fault: str):
+    given = {"fetch": lambda: [], "each": lambda x: x, "last": lambda: 1} | functions
+    if "eech" in functions:
+        del given["each"]
+    with pytest.raises(FlowDefinitionError) as raised:
+        Flow.of(spec(FETCH, EACH, LAST), given)
+    assert fault in str(raised.value)
+
+
+def test_a_function_takes_only_what_its_step_depends_on():
+    with pytest.raises(FlowDefinitionError, match="step 'b' does not depend on 'a', which its function takes"):
+        Flow.of(spec({"slug": "a"}, {"slug": "b"}), {"a": lambda: 1, "b": lambda a: a})
+
+
+def test_in_a_flow_of_functions_input_is_a_name_like_any_other():
+    flow = Flow("f")
+    flow.step(slug="input")(lambda: 1)
+    flow.step(slug="b")(lambda input: input + 1)
+    assert run_inline(flow, None).result == {"b": 2}
+
+
+# ------------------------------------------------------------------------------------ Handlers
+
+
+def test_functions_are_recorded_and_stay_what_they_were():
+    handlers = Handlers()
+
+    @handlers("summarize")
+    def short(text: str) -> str:
+        return text[:3]
+
+    @handlers
+    async def fetch() -> list[str]:
+        return []
+
+    assert short("abcdef") == "abc"
+    assert dict(handlers) == {"summarize": short, "fetch": fetch}
+    assert repr(handlers) == "<Handlers summarize, fetch>"
+
+
+def test_a_step_of_a_flow_may_be_a_handler_too():
+    flow = Flow("f")
+    handlers = Handlers()
+
+    @handlers("again")
+    @flow.step
+    def only() -> int:
+        return 1
+
+    assert handlers["again"]() == 1
+    assert not hasattr(handlers["again"], "flow")
+
+
+@pytest.mark.parametrize("wrong", [5, None])
+def test_what_is_no_function_is_refused(wrong: Any):
+    with pytest.raises(TypeError, match="handlers"):
+        Handlers()(wrong)
+    with pytest.raises(TypeError, match="decorates functions"):
+        Handlers()("name")(wrong)
+
+
+def test_a_name_is_given_once_also_when_handlers_are_joined():
+    one, other = Handlers(), Handlers()
+    one("a")(print)
+    with pytest.raises(ValueError, match="there is a handler 'a' already"):
+        one("a")(len)
+    other("b")(len)
+    assert dict(one | other) == {"a": print, "b": len}
+    assert dict(one | one) == {"a": print}
+    other("a")(len)
+    with pytest.raises(ValueError, match="there is a handler 'a' already"):
+        one | other
+
+
+def test_what_no_step_could_use_is_found_at_once():
+    handlers = Handlers()
+
+    @handlers("bad")
+    def bad(*args: int) -> int: ...
+
+    @handlers("worse")
+    def worse(x: int):
+        yield x
+
+    @handlers("foreign")
+    def foreign(x: int = needs(Flow("g").step(slug="s")(lambda: 1))) -> int: ...
+
+    with pytest.raises(FlowDefinitionError) as raised:
+        handlers.check()
+    said = str(raised.value)
+    assert "handler 'bad': parameter '*args' is not allowed" in said
+    assert "handler 'worse': a generator cannot be a handler" in said
+    assert "handler 'foreign': parameter 'x' needs <single step g.s>, which belongs to another flow" in said
+    assert "test_handlers.py:" in said
+
+
+def test_they_say_why_they_cannot_serve_a_flow():
+    handlers = Handlers()
+    handlers("fetch")(lambda flow_input: [])
+    handlers("each")(lambda: 1)
+    handlers("last")(lambda fetch, eech, more=1: 1)
+    handlers("sumarize")(lambda x: 1)
+    assert handlers.faults(spec(FETCH)) == []
+    assert handlers.faults(spec(FETCH, EACH, LAST, {"slug": "z", "handler": "summarize"})) == [
+        "step 'each', handler 'each': a map handler needs a parameter for its element",
+        "step 'last' does not depend on 'eech', which handler 'last' takes",
+        "step 'z' needs a handler 'summarize'; did you mean 'sumarize'?",
+    ]
