@@ -4,15 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
 
-from pgflow import AsyncClient, Context, Flow, RunFailed, RunTimeout, Worker, aexecute, execute
-from pgflow.errors import DatabaseUnreachable, FlowDefinitionError, FlowMismatch, InvalidInputError, SchemaError
+from pgflow import (
+    AsyncClient,
+    Client,
+    Context,
+    Flow,
+    FlowSpec,
+    RunFailed,
+    RunTimeout,
+    Worker,
+    aexecute,
+    aexecute_dynamic,
+    execute,
+    execute_dynamic,
+)
+from pgflow.errors import (
+    DatabaseUnreachable,
+    FlowDefinitionError,
+    FlowMismatch,
+    FlowNotFound,
+    InvalidInputError,
+    SchemaError,
+)
 from tests.support import value
-from tests.worker.support import one_task_flow
+from tests.worker.support import one_task_flow, process
 
 
 def hello() -> Flow[Any, Any]:
@@ -148,3 +170,96 @@ async def test_another_flow_of_the_same_slug_is_refused(dsn: str, conn: psycopg.
     with pytest.raises(FlowMismatch):
         await aexecute(hello(), "Ada", dsn=dsn)
     assert value(conn, "select count(*) from pgflow.runs") == 0
+
+
+# ------------------------------------------------------------------------------------ execute_dynamic
+
+COUNTING = {
+    "slug": "counting",
+    "max_attempts": 1,
+    "steps": [
+        {"slug": "split"},
+        {"slug": "count", "step_type": "map", "depends_on": ["split"], "handler": "size"},
+        {"slug": "total", "depends_on": ["count"]},
+    ],
+}
+
+
+def split(input: dict[str, Any]) -> list[str]:
+    return input["text"].split()
+
+
+async def size(word: str, flow_input: dict[str, Any]) -> int:
+    return len(word) * flow_input["times"]
+
+
+def total(count: list[int]) -> int:
+    return sum(count)
+
+
+@pytest.fixture
+def counting(dsn: str) -> str:
+    with Client(dsn) as client:
+        client.compile(FlowSpec.load(COUNTING))
+    return "counting"
+
+
+def test_a_flow_that_lives_only_in_the_database_runs_with_functions(dsn: str, counting: str) -> None:
+    functions = {"split": split, "size": size, "total": total, "unused": print}
+    assert execute_dynamic(counting, {"text": "a bcd", "times": 2}, functions, dsn=dsn) == {"total": 8}
+    functions["count"] = lambda word: 1  # by step goes before by handler
+    assert execute_dynamic(counting, {"text": "a bcd", "times": 2}, functions, dsn=dsn) == {"total": 2}
+
+
+async def test_what_cannot_run_is_refused_before_anything_is_started(
+    dsn: str, counting: str, conn: psycopg.Connection
+) -> None:
+    functions = {"split": split, "size": size, "total": total}
+    other = one_task_flow(lambda: 1)
+    async with AsyncClient(dsn) as client:
+        foreign = (await client.start(other, 1)).run_id
+    for slug, input, given, options, error, message in (
+        ("nowhere", 1, functions, {}, FlowNotFound, "flow 'nowhere' is not in the database"),
+        (counting, 1, {"split": split, "siez": size, "total": total}, {}, FlowDefinitionError, "did you mean 'siez'"),
+        (counting, 1, {**functions, "total": lambda split: 1}, {}, FlowDefinitionError, "does not depend on 'split'"),
+        (counting, {1}, functions, {}, InvalidInputError, "set"),
+        (counting, 1, functions, {"run_id": "no id"}, InvalidInputError, "'no id' is no run id"),
+        (counting, 1, functions, {"run_id": foreign}, InvalidInputError, "is one of flow 'solo', not of 'counting'"),
+    ):
+        with pytest.raises(error, match=message):
+            await aexecute_dynamic(slug, input, given, dsn=dsn, **options)
+    assert value(conn, "select count(*) from pgflow.runs") == 1
+
+
+async def test_a_dynamic_run_that_fails_or_takes_long_says_so(dsn: str, counting: str) -> None:
+    functions: dict[str, Any] = {"split": split, "size": size, "total": lambda: 1 / 0}
+    run_id = uuid4()
+    for _ in range(2):  # the same call goes on, here: to the same end
+        with pytest.raises(RunFailed, match="ZeroDivisionError") as caught:
+            await aexecute_dynamic(counting, {"text": "a", "times": 1}, functions, run_id=run_id, dsn=dsn)
+    assert caught.value.run_id == run_id
+    held = {**functions, "split": lambda: threading.Event().wait(1.5)}
+    with pytest.raises(RunTimeout):
+        await aexecute_dynamic(counting, {"text": "a", "times": 1}, held, timeout=0.3, dsn=dsn)
+
+
+def test_after_a_crash_the_same_call_goes_on(dsn: str, counting: str, conn: psycopg.Connection, tmp_path: Path) -> None:
+    run_id = str(uuid4())
+    crashing = """
+        import os, sys
+        from pgflow import execute_dynamic
+
+        functions = {"split": lambda input: ["once"], "size": lambda word: os._exit(9), "total": lambda count: 0}
+        execute_dynamic("counting", {"text": "a b", "times": 1}, functions, run_id=sys.argv[2], dsn=sys.argv[1])
+        """
+    conn.execute("update pgflow.flows set opt_max_attempts = 3")
+    with process(tmp_path, crashing, dsn, run_id) as crashed:
+        crashed.communicate(timeout=60)
+    assert crashed.returncode == 9
+    conn.execute("update pgflow.step_tasks set leased_until = now() - interval '1 s' where status = 'started'")
+    conn.execute("update pgflow.workers set last_heartbeat_at = now() - interval '1 min', stopped_at = now()")
+    conn.execute("update pgmq.q_counting set vt = now()")
+    functions = {"split": lambda: pytest.fail("it has completed"), "size": lambda word: len(word), "total": total}
+    ignored = {"text": "another input", "times": 5}
+    assert execute_dynamic(counting, ignored, functions, run_id=run_id, dsn=dsn, timeout=60) == {"total": 4}
+    assert value(conn, "select count(*) from pgflow.runs") == 1

@@ -17,6 +17,7 @@ from pgflow.cli import terminal
 from pgflow.cli.arguments import read_input
 from pgflow.cli.flows import flow_named
 from pgflow.client import Client
+from pgflow.errors import InvalidInputError
 from pgflow.records import Run, StepState
 
 _LONGEST_SHOWN = 2000
