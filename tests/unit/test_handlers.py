@@ -186,3 +186,16 @@ def test_they_say_why_they_cannot_serve_a_flow():
         "step 'last' does not depend on 'eech', which handler 'last' takes",
         "step 'z' needs a handler 'summarize'; did you mean 'sumarize'?",
     ]
+
+
+@pytest.mark.parametrize("way", [{"run_if": {}}, {"when_exhausted": "skip"}])
+def test_what_may_be_skipped_needs_a_default(way: dict[str, Any]):
+    handlers = Handlers()
+    handlers("fetch")(lambda: 1)
+    handlers("careless")(lambda fetch: fetch)
+    handlers("careful")(lambda fetch=None: fetch)
+    last = {"slug": "last", "depends_on": ["fetch"], "handler": "careful"}
+    assert handlers.faults(spec({**FETCH, **way}, last)) == []
+    (fault,) = handlers.faults(spec({**FETCH, **way}, {**last, "handler": "careless"}))
+    assert fault == "step 'fetch' may be skipped: handler 'careless' of step 'last' needs a default for it"
+    assert handlers.faults(spec({**FETCH, **way, "when_unmet": "skip-cascade", "when_exhausted": "fail"}, last)) == []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cached_property
 from typing import Any, TypeVar, overload
 
@@ -11,7 +11,7 @@ from pgflow.flow.binding import Binding, Signature, read_signature
 from pgflow.flow.flow import Flow
 from pgflow.flow.slugs import did_you_mean
 from pgflow.flow.spec import FlowSpec, StepSpec
-from pgflow.flow.step import NamedStep, Step, StepOptions
+from pgflow.flow.step import NamedStep, Step, StepOptions, may_be_skipped_alone
 from pgflow.records import StepType
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -105,9 +105,10 @@ class Handlers(Mapping[str, Callable[..., Any]]):
 
     def faults(self, spec: FlowSpec) -> list[str]:
         """Why these functions cannot do the work of a flow; empty if they can."""
-        return [fault for step in spec.steps for fault in self._step_faults(step)]
+        skippable = {step.slug for step in spec.steps if may_be_skipped_alone(step)}
+        return [fault for step in spec.steps for fault in self._step_faults(step, skippable)]
 
-    def _step_faults(self, step: StepSpec) -> Iterator[str]:
+    def _step_faults(self, step: StepSpec, skippable: Collection[str]) -> Iterator[str]:
         name = step.handled_by
         if name not in self:
             yield f"step {step.slug!r} needs a handler {name!r}{did_you_mean(name, self)}"
@@ -115,8 +116,15 @@ class Handlers(Mapping[str, Callable[..., Any]]):
         signature = self._loose(name, step.step_type).signature
         yield from (f"step {step.slug!r}, handler {name!r}: {fault}" for fault in signature.faults)
         for parameter in signature.parameters:
-            if parameter.role == "output" and parameter.source not in step.depends_on and not parameter.has_default:
+            if parameter.role != "output" or parameter.has_default:
+                continue
+            if parameter.source not in step.depends_on:
                 yield f"step {step.slug!r} does not depend on {parameter.source!r}, which handler {name!r} takes"
+            elif parameter.source in skippable:
+                yield (
+                    f"step {parameter.source!r} may be skipped: handler {name!r} of step {step.slug!r} needs a default "
+                    "for it"
+                )
 
     def _loose(self, name: str, step_type: StepType) -> _LooseStep:
         if (name, step_type) not in self._steps:

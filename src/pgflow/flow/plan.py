@@ -14,7 +14,7 @@ from pgflow.flow.binding import Binding, Parameter, Signature, read_signature
 from pgflow.flow.graph import find_cycles, topological_order
 from pgflow.flow.schedule import Schedule
 from pgflow.flow.slugs import did_you_mean, slug_fault
-from pgflow.flow.step import Step
+from pgflow.flow.step import Step, may_be_skipped_alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +173,7 @@ def _edge_faults(
 
 def _skip_faults(step: Step[Any, Any], signature: Signature, steps: Mapping[str, Step[Any, Any]]) -> Iterator[str]:
     for parameter, source in _edges(signature, steps):
-        if source.options.may_be_skipped_alone and not parameter.has_default:
+        if may_be_skipped_alone(source.options) and not parameter.has_default:
             yield (
                 f"parameter {parameter.name!r} needs a default: step {source.slug!r} may be skipped "
                 "(or let this step be skipped with it: 'skip-cascade')"

@@ -18,6 +18,7 @@ from pgflow.records import StepType
 if TYPE_CHECKING:
     from pgflow.flow.binding import Binding
     from pgflow.flow.flow import Flow
+    from pgflow.flow.spec import StepSpec
 
 P = ParamSpec("P", default=...)
 T = TypeVar("T", default=Any)
@@ -49,11 +50,11 @@ class StepOptions:
     transactional: bool = False
     retry: Retry = NOTHING_SAID
 
-    @property
-    def may_be_skipped_alone(self) -> bool:
-        """Whether what depends on the step may one day run without its output."""
-        conditional = self.run_if is not None or self.run_unless is not None
-        return (conditional and self.when_unmet == "skip") or self.when_exhausted == "skip"
+
+def may_be_skipped_alone(options: StepOptions | StepSpec) -> bool:
+    """Whether what depends on the step may one day run without its output."""
+    conditional = options.run_if is not None or options.run_unless is not None
+    return (conditional and options.when_unmet == "skip") or options.when_exhausted == "skip"
 
 
 class Step(Generic[P, T]):
