@@ -49,7 +49,7 @@ def test_validate_says_how_many_tasks_there_would_be(cli, files):
 def test_validate_counts_by_an_input(cli, files, monkeypatch):
     assert "one per element of the input" in cli("validate", "root.json").out
     said = cli("validate", "root.json", "--input", "[1, 2, 3]")
-    assert said.out.endswith("mapping is well formed: 1 steps, 3 tasks (if every condition is met)\n")
+    assert said.out.endswith("mapping is well formed: 1 step, 3 tasks (if every condition is met)\n")
     (files / "input.json").write_text("[]")
     assert json.loads(cli("validate", "root.json", "--input", "@input.json", "--json").out) == {
         "flow": "mapping",

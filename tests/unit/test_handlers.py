@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -137,6 +138,13 @@ def test_what_is_no_function_is_refused(wrong: Any):
         Handlers()(wrong)
     with pytest.raises(TypeError, match="decorates functions"):
         Handlers()("name")(wrong)
+
+
+def test_what_has_no_name_of_its_own_is_given_one():
+    half = partial(round, ndigits=1)
+    with pytest.raises(TypeError, match="that has one"):
+        Handlers()(half)
+    assert Handlers()("half")(half) is half
 
 
 def test_a_name_is_given_once_also_when_handlers_are_joined():

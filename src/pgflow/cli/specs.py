@@ -102,9 +102,13 @@ def _print_counts(flow: FlowSpec, counts: dict[str, int | None]) -> None:
     terminal.console().print(table)
     known = sum(count for count in counts.values() if count is not None)
     unknown = sum(count is None for count in counts.values())
-    rest = f", and those of {unknown} map{'s' if unknown > 1 else ''} whose list is not known yet" if unknown else ""
+    rest = f", and those of {_counted(unknown, 'map')} whose list is not known yet" if unknown else ""
     conditional = any(step.run_if is not None or step.run_unless is not None for step in flow.steps)
     typer.echo(
-        f"{flow.slug} is well formed: {len(flow.steps):,} steps, {known:,} tasks{rest}"
+        f"{flow.slug} is well formed: {_counted(len(flow.steps), 'step')}, {_counted(known, 'task')}{rest}"
         + (" (if every condition is met)" if conditional else "")
     )
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -47,8 +47,8 @@ class Handlers(Mapping[str, Callable[..., Any]]):
     def __call__(self, name: Any, /) -> Any:
         """Records a function under a name, or under its own."""
         if not isinstance(name, str):
-            if not callable(name):
-                raise TypeError(f"@handlers takes a name or decorates a function, not {name!r}")
+            if not callable(name) or not hasattr(name, "__name__"):
+                raise TypeError(f"@handlers takes a name or decorates a function that has one, not {name!r}")
             return self._record(name.__name__, name)
         return lambda fn: self._record(name, fn)
 

@@ -16,19 +16,20 @@ Nothing here does I/O. A flow of Python functions has a spec, too: `FlowSpec.of(
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, Self, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_core import ErrorDetails, InitErrorDetails
 from typing_extensions import TypedDict
 
 from pgflow.errors import FlowDefinitionError, InvalidInputError
 from pgflow.flow import codec, document, drawing, shape
 from pgflow.flow.graph import topological_order
-from pgflow.flow.slugs import LONGEST_FLOW_SLUG, LONGEST_SLUG, SLUG_PATTERN, did_you_mean, slug_fault
-from pgflow.flow.spec_graph import MOST_DEPENDENCIES, MOST_STEPS, Sketch, graph_faults
+from pgflow.flow.slugs import LONGEST_FLOW_SLUG, LONGEST_SLUG, SLUG_PATTERN, slug_fault
+from pgflow.flow.spec_faults import line, reason, refusal, sketches
+from pgflow.flow.spec_graph import MOST_DEPENDENCIES, MOST_STEPS, graph_faults
 from pgflow.flow.step import SkipMode
 from pgflow.records import StepType
 
@@ -57,36 +58,29 @@ OPTIONS_OF_STEPS = (
     "when_exhausted",
 )
 
-#: Keys and indexes that lead to a place in a spec.
-Place: TypeAlias = tuple[str | int, ...]
-
-
-def _refuse(reason: str) -> PydanticCustomError:
-    return PydanticCustomError("flow_spec", "{reason}", {"reason": reason})
-
 
 def _flow_slug(slug: str) -> str:
     if fault := slug_fault(slug, "flow"):
-        raise _refuse(fault)
+        raise refusal(fault)
     return slug
 
 
 def _step_slug(slug: str) -> str:
     if fault := slug_fault(slug, "step"):
-        raise _refuse(fault)
+        raise refusal(fault)
     return slug
 
 
 def _plain_pattern(pattern: dict[str, Any]) -> dict[str, Any]:
     """The pattern as plain JSON types; refuses what is no JSON, or too much of it."""
     if (deep := _depth(pattern)) > _DEEPEST:
-        raise _refuse(f"nested {deep} levels deep: at most {_DEEPEST} are allowed")
+        raise refusal(f"nested {deep} levels deep: at most {_DEEPEST} are allowed")
     try:
         raw = codec.encode(pattern)
     except InvalidInputError as error:
-        raise _refuse(str(error)) from None
+        raise refusal(str(error)) from None
     if len(raw) > _MOST_BYTES:
-        raise _refuse(f"{len(raw):,} bytes of JSON: at most {_MOST_BYTES:,} are allowed")
+        raise refusal(f"{len(raw):,} bytes of JSON: at most {_MOST_BYTES:,} are allowed")
     plain: dict[str, Any] = codec.decode(raw)
     return plain
 
@@ -292,7 +286,8 @@ class FlowSpec(BaseModel):
             return cls.model_validate(data)
         except ValidationError as error:
             slug = data.get("slug") if isinstance(data, Mapping) else None
-            raise FlowDefinitionError(str(slug or "?"), _lines(error)) from None
+            faults = [line(detail["loc"], detail["msg"]) for detail in error.errors(include_url=False)]
+            raise FlowDefinitionError(str(slug or "?"), faults) from None
 
     @classmethod
     def faults(cls, data: Any) -> list[str]:
@@ -366,17 +361,25 @@ class FlowSpec(BaseModel):
         try:
             spec: Self = handler(data)
         except ValidationError as error:
-            found += map(_field_fault, islice(error.errors(include_url=False), _MOST_FAULTS))
+            found += (
+                InitErrorDetails(type=refusal(reason(detail, _fields_at(detail))), loc=detail["loc"], input=None)
+                for detail in islice(error.errors(include_url=False), _MOST_FAULTS)
+            )
             steps = data.get("steps") if isinstance(data, Mapping) else None
         else:
             steps = spec.steps
         if isinstance(steps, list | tuple) and not steps:  # pydantic's own check would not count faulty steps
-            found.append(InitErrorDetails(type=_refuse("at least one is needed"), loc=("steps",), input=None))
-        for place, reason in islice(graph_faults(_sketches(steps)), _MOST_FAULTS):
-            found.append(InitErrorDetails(type=_refuse(reason), loc=place, input=None))
+            found.append(InitErrorDetails(type=refusal("at least one is needed"), loc=("steps",), input=None))
+        for place, fault in islice(graph_faults(sketches(steps)), _MOST_FAULTS):
+            found.append(InitErrorDetails(type=refusal(fault), loc=place, input=None))
         if found:
             raise ValidationError.from_exception_data(cls.__name__, found[:_MOST_FAULTS])
         return spec
+
+
+def _fields_at(detail: ErrorDetails) -> Iterable[str]:
+    """The keys that may stand where an error is."""
+    return (StepSpec if len(detail["loc"]) > 1 else FlowSpec).model_fields
 
 
 def check_head(slug: str, **options: int | None) -> FlowSpec:
@@ -391,7 +394,8 @@ def make_step(flow_slug: str, slug: str, fields: Mapping[str, Any]) -> StepSpec:
     try:
         step = StepSpec.model_validate({"slug": slug, **fields})
     except ValidationError as error:
-        faults = [f"step {slug!r}: {_line(detail['loc'], _reason(detail))}" for detail in error.errors()]
+        details = error.errors(include_url=False)
+        faults = [f"step {slug!r}: {line(d['loc'], reason(d, StepSpec.model_fields))}" for d in details]
         raise FlowDefinitionError(flow_slug, faults) from None
     trusted = (StepSpec.model_construct(slug=dependency) for dependency in step.depends_on if dependency != slug)
     if faults := faults_of_last((*trusted, step)):
@@ -403,69 +407,7 @@ def faults_of_last(steps: Sequence[StepSpec]) -> list[str]:
     """What is wrong between the last of these steps and the others."""
     last = len(steps) - 1
     return [
-        f"step {steps[-1].slug!r}: {_line(place[2:], reason)}"
-        for place, reason in graph_faults(_sketches(steps))
+        f"step {steps[-1].slug!r}: {line(place[2:], fault)}"
+        for place, fault in graph_faults(sketches(steps))
         if place[:2] == ("steps", last)
     ]
-
-
-# ---------------------------------------------------------------------------------------- faults as text
-
-
-def _lines(error: ValidationError) -> list[str]:
-    return [_line(detail["loc"], detail["msg"]) for detail in error.errors(include_url=False)]
-
-
-def _line(place: Place, reason: str) -> str:
-    return f"{path(place)}: {reason}" if place else reason
-
-
-def path(place: Place) -> str:
-    """`steps[3].depends_on[0]`."""
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
-    return text.removeprefix(".")
-
-
-def _field_fault(detail: Any) -> InitErrorDetails:
-    return InitErrorDetails(type=_refuse(_reason(detail)), loc=detail["loc"], input=None)
-
-
-def _reason(detail: Any) -> str:
-    """pydantic's message, with what was given; or ours where that helps more."""
-    match detail["type"]:
-        case "flow_spec":
-            return str(detail["msg"])
-        case "extra_forbidden":
-            known = StepSpec if len(detail["loc"]) > 1 else FlowSpec
-            return f"there is no such key{did_you_mean(str(detail['loc'][-1]), known.model_fields)}"
-        case "missing":
-            return "is missing"
-    got = repr(detail["input"])
-    return f"{detail['msg']} (got {got if len(got) <= 60 else got[:57] + '...'})"
-
-
-def _sketches(steps: Any) -> Iterator[Sketch]:
-    """What can be read of steps, whatever else is wrong with them."""
-    for index, raw in enumerate(steps if isinstance(steps, list | tuple) else ()):
-        given = vars(raw) if isinstance(raw, StepSpec) else raw
-        if isinstance(given, Mapping):
-            yield Sketch(
-                index=index,
-                slug=_text(given.get("slug")),
-                depends_on=tuple(_texts(given.get("depends_on"))),
-                is_map=given.get("step_type") == "map",
-                has_initial_tasks=given.get("initial_tasks") is not None,
-                patterns={name: tuple(_texts(list(_keys(given.get(name))))) for name in ("run_if", "run_unless")},
-            )
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _texts(values: Any) -> Iterator[str | None]:
-    return map(_text, values if isinstance(values, list | tuple) else ())
-
-
-def _keys(pattern: Any) -> Iterable[Any]:
-    return pattern if isinstance(pattern, Mapping) else ()

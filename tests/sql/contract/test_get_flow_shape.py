@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import psycopg
+from psycopg.types.json import Jsonb
 
 from tests.sql.flows import create_flow, step
 from tests.support import value
@@ -65,3 +66,16 @@ def test_an_unknown_flow_has_no_steps(trial: psycopg.Connection) -> None:
 def test_a_flow_without_steps_has_none(trial: psycopg.Connection) -> None:
     create_flow(trial, "flow")
     assert value(trial, "select pgflow._get_flow_shape('flow')") == {"steps": []}
+
+
+def test_a_handler_of_ours_is_shown_where_one_is_named_and_makes_no_difference(trial: psycopg.Connection) -> None:
+    create_flow(trial, "flow", "a", "b")
+    foreign = value(trial, "select pgflow._get_flow_shape('flow')")
+    trial.execute("update pgflow.steps set handler = 'shared' where step_slug = 'b'")
+    shown = value(trial, "select pgflow._get_flow_shape('flow')")
+    assert [s.get("handler") for s in shown["steps"]] == [None, "shared"]
+    assert "handler" not in shown["steps"][0]
+    answer = value(trial, "select pgflow.ensure_flow_compiled('flow', %s)", Jsonb(foreign))
+    assert answer == {"status": "verified", "differences": []}
+    assert value(trial, "select pgflow.ensure_flow_compiled('copy', %s) ->> 'status'", Jsonb(shown)) == "compiled"
+    assert value(trial, "select pgflow._get_flow_shape('copy')") == shown

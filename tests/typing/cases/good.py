@@ -123,3 +123,36 @@ async def flows_run_async() -> None:
 
 
 asyncio.run(flows_run_async())
+
+
+# flows that are data, and functions by name
+
+handlers = pgflow.Handlers()
+
+
+@handlers("shorten")
+def shorten(input: str, ctx: Context) -> str:
+    return input[:3]
+
+
+@handlers
+async def search(flow_input: dict[str, str]) -> list[str]:
+    return flow_input["topic"].split()
+
+
+assert_type(shorten("abcdef", Context()), str)
+spec = pgflow.FlowSpec.read('{"slug": "report", "steps": [{"slug": "search"}]}')
+assert_type(spec, pgflow.FlowSpec)
+built = (
+    pgflow.FlowBuilder("b").add_step("search").add_step("s", depends_on=["search"], step_type="map", timeout=5).build()
+)
+assert_type(Flow.of(built, {"search": search, "s": shorten}), Flow[Any, Any])
+Worker([campaign, handlers])
+
+
+def store(client: Client) -> dict[str, Any]:
+    client.compile(spec)
+    client.flows.create_flow("mini", max_attempts=2)
+    assert_type(client.flows.add_step("mini", "search", run_if={"a": 1}), pgflow.StepSpec)
+    assert_type(client.flows.list(), list[pgflow.StoredFlow])
+    return pgflow.execute_dynamic("report", {"topic": "bees"}, handlers)
