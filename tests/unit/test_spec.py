@@ -181,16 +181,17 @@ def test_limits_on_size():
 
 
 def test_whoever_means_harm_gets_few_words_and_soon():
-    ring = [{"slug": f"s{n}", "depends_on": [f"s{(n + 1) % 10_000}"]} for n in range(10_000)]
-    pairs = [{"slug": f"s{n}", "depends_on": [f"s{n ^ 1}"]} for n in range(10_000)]
-    strangers = [{"slug": f"s{n}", "depends_on": [f"t{n}"]} for n in range(10_000)]
-    keys = [{f"x{n}": 1} for n in range(10_000)]
+    many = range(3_000)
+    ring = [{"slug": f"s{n}", "depends_on": [f"s{(n + 1) % len(many)}"]} for n in many]
+    pairs = [{"slug": f"s{n}", "depends_on": [f"s{n ^ 1}"]} for n in many]
+    strangers = [{"slug": f"s{n}", "depends_on": [f"t{n}"]} for n in many]
+    keys = [{f"x{n}": 1} for n in many]
     started = time.process_time()
     (ringed,) = FlowSpec.faults(steps(*ring))
     assert len(ringed) < 200
     assert len(FlowSpec.faults(steps(*pairs))) == 10
     assert len(FlowSpec.faults(steps(*strangers))) == len(FlowSpec.faults(steps(*keys))) == 100
-    assert time.process_time() - started < 30  # of the processor's: some seconds
+    assert time.process_time() - started < 30  # of the processor's: one, on a quiet machine
 
 
 # ------------------------------------------------------------------------------------ conversions
