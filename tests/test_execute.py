@@ -257,7 +257,7 @@ def test_after_a_crash_the_same_call_goes_on(dsn: str, counting: str, conn: psyc
         crashed.communicate(timeout=60)
     assert crashed.returncode == 9
     conn.execute("update pgflow.step_tasks set leased_until = now() - interval '1 s' where status = 'started'")
-    conn.execute("update pgflow.workers set last_heartbeat_at = now() - interval '1 min', stopped_at = now()")
+    conn.execute("update pgflow.workers set stopped_at = now()")
     conn.execute("update pgmq.q_counting set vt = now()")
     functions = {"split": lambda: pytest.fail("it has completed"), "size": lambda word: len(word), "total": total}
     ignored = {"text": "another input", "times": 5}
