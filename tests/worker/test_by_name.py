@@ -225,3 +225,5 @@ def test_what_a_worker_cannot_work_with_is_refused():
         Worker([handlers(a=lambda: 1), handlers(a=lambda: 2)])
     with pytest.raises(ValueError, match="at least one flow, or handlers"):
         Worker([])
+    with pytest.raises(ValueError, match="handlers by name need core='own'"):
+        Worker([handlers(a=lambda: 1)], core="foreign")
