@@ -14,6 +14,7 @@ from pgflow import AsyncClient, Context, Flow, FlowSpec, Handlers, Permanent, Wo
 from pgflow.errors import FlowDefinitionError
 from pgflow.worker import roster
 from tests.support import aeventually, rows, value
+from tests.worker.test_waking import idle
 
 #: Stored flows are not announced any more.
 #: Stored flows are not announced any more.
@@ -82,7 +83,7 @@ async def test_a_flow_is_served_whenever_it_was_stored(
         if when == "before":
             await client.compile(made("late", {"slug": "only"}))
         async with Worker([handlers(only=lambda input: input)], dsn=dsn) as worker:
-            await worker._listener.hears.wait()
+            await idle(worker)
             if when != "before":
                 await client.compile(made("late", {"slug": "only"}))
             assert await finished(client, "late", 5) == {"only": 5}
