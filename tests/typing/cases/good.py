@@ -150,7 +150,7 @@ assert_type(Flow.of(built, {"search": search, "s": shorten}), Flow[Any, Any])
 Worker([campaign, handlers])
 
 
-def store(client: Client) -> dict[str, Any]:
+def store_as_data(client: Client) -> dict[str, Any]:
     client.compile(spec)
     client.flows.create_flow("mini", max_attempts=2)
     assert_type(client.flows.add_step("mini", "search", run_if={"a": 1}), pgflow.StepSpec)
