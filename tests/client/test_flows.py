@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from pgflow.client.flows._async import AsyncFlows
+from pgflow.client._async_flows import AsyncFlows
 
 from pgflow import AsyncClient, Client, Flow, FlowSpec, StepSpec, StoredFlow, Worker
 from pgflow.errors import DatabaseError, FlowDefinitionError, FlowMismatch, FlowNotFound, InvalidInputError
