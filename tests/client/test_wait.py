@@ -51,6 +51,17 @@ async def test_a_wait_wakes_by_notify(
         assert (await asyncio.wait_for(wait, 30)).output == {"only": 5}
 
 
+async def test_news_of_an_end_before_a_retry_ends_no_wait(
+    ask: Ask, dsn: str, flow: Flow, conn: psycopg.Connection
+) -> None:
+    run = await ask("start", flow, 5)
+    wait = asyncio.create_task(ask("wait", run, timeout=30))
+    await aeventually(lambda: waiting(conn))
+    conn.execute("select pg_notify('pgflow_run', %s)", (f"{run.run_id} failed",))
+    async with Worker([flow], dsn=dsn):
+        assert (await wait).status == "completed"
+
+
 async def test_a_wait_that_takes_too_long_raises_and_the_run_goes_on(ask: Ask, dsn: str, flow: Flow) -> None:
     run = await ask("start", flow, 5)
     with pytest.raises(RunTimeout, match=r"0\.2 s; it goes on") as caught:

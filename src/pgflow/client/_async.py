@@ -289,8 +289,12 @@ class AsyncClient:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     return None
-                if await _hears(connection, f"{run_id} ", min(look, left)):
-                    break
+                # What is heard may be of an earlier end, before the run was retried.
+                if (
+                    await _hears(connection, f"{run_id} ", min(look, left))
+                    and (run := await self.get_run(run_id)).ended
+                ):
+                    return run
                 look = min(look * 1.5, _LONGEST_LOOK)
         return await self.get_run(run_id)
 

@@ -286,8 +286,9 @@ class Client:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     return None
-                if _hears(connection, f"{run_id} ", min(look, left)):
-                    break
+                # What is heard may be of an earlier end, before the run was retried.
+                if _hears(connection, f"{run_id} ", min(look, left)) and (run := self.get_run(run_id)).ended:
+                    return run
                 look = min(look * 1.5, _LONGEST_LOOK)
         return self.get_run(run_id)
 
