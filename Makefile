@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST_ARGS ?=
+# On all cores; PYTEST_ARGS='-n 0' in one process, as --pdb does by itself.
+SPREAD := -n auto --maxprocesses 4 --dist worksteal
 BENCH_ARGS ?=
 CHAOS_ARGS ?=
 MUTATE_ARGS ?=
@@ -29,13 +31,13 @@ demo: setup ## survey Python's standard library with a flow, on a PostgreSQL of 
 	@$(BIN)/pgflow demo
 
 test: setup ## the test suite, without what is slow (PGFLOW_TEST_DSN: on another server)
-	$(BIN)/pytest -m 'not slow' $(PYTEST_ARGS)
+	$(BIN)/pytest -m 'not slow' $(SPREAD) $(PYTEST_ARGS)
 
 test-slow: setup ## only what is slow
 	scripts/with_faketime.sh $(BIN)/pytest -m slow $(PYTEST_ARGS)
 
 test-pg15: setup ## the test suite on Debian's PostgreSQL 15 (installs it, as root, if it is not there)
-	scripts/with_pg15.sh $(BIN)/pytest -m 'not slow' $(PYTEST_ARGS)
+	scripts/with_pg15.sh $(BIN)/pytest -m 'not slow' $(SPREAD) $(PYTEST_ARGS)
 
 soak: setup ## 20,000 random histories, the database against the in-memory model (takes an hour or so)
 	PGFLOW_HISTORIES=20000 $(BIN)/pytest -s tests/testing/test_model.py $(PYTEST_ARGS)

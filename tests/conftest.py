@@ -1,36 +1,45 @@
 """The PostgreSQL that tests talk to, and throw-away databases on it.
 
-The embedded server is the default; PGFLOW_TEST_DSN names another one (a superuser's address). A migrated
-database is made once and then copied per test.
+The embedded server is the default; PGFLOW_TEST_DSN names another one (a superuser's address). Processes of
+pytest-xdist share the server; the databases are each process's own.
 """
 
 from __future__ import annotations
 
 import fcntl
-import itertools
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psycopg
 import pytest
-from psycopg.conninfo import make_conninfo
 
-from pgflow import embedded, schema
+from pgflow import embedded
 from pgflow.config import load
 from pgflow.db import AsyncDatabase
+from tests.databases import Databases, new_database
 
-_numbers = itertools.count(1)
+#: Where the processes of pytest-xdist find the directory of the server that they share.
+_SHARED = "PGFLOW_TEST_DIRECTORY"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The process that hands out the tests makes the directory; those that run them inherit its name."""
+    if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
+        directory = short_directory()
+        os.environ[_SHARED] = str(directory.__enter__())
+        config.add_cleanup(lambda: directory.__exit__(None, None, None))
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _environment() -> Iterator[None]:
     """No test may work on the database of whoever runs the suite."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith("PGFLOW_") and name != "PGFLOW_TEST_DSN"]:
+        for name in [name for name in os.environ if re.match("PGFLOW_(?!TEST_)", name)]:
             patch.delenv(name)
         patch.delenv("DATABASE_URL", raising=False)
         yield
@@ -42,7 +51,10 @@ def server() -> Iterator[str]:
     if dsn := os.environ.get("PGFLOW_TEST_DSN"):
         yield dsn
         return
-    with short_directory() as directory, embedded.start(directory, durable=False) as private:
+    with ExitStack() as stack:
+        shared = os.environ.get(_SHARED)
+        directory = Path(shared) if shared else stack.enter_context(short_directory())
+        private = stack.enter_context(embedded.start(directory, durable=False))
         yield private.dsn_for("postgres")
 
 
@@ -74,23 +86,30 @@ def embedded_directory() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def _template(server: str) -> Iterator[str]:
-    with _database(server) as dsn:
-        schema.migrate(dsn)
-        yield psycopg.conninfo.conninfo_to_dict(dsn)["dbname"]
+def _databases(server: str) -> Iterator[Databases]:
+    databases = Databases(server)
+    yield databases
+    databases.drop()
 
 
 @pytest.fixture
 def empty_dsn(server: str) -> Iterator[str]:
     """The address of a new, empty database."""
-    with _database(server) as dsn:
+    with new_database(server) as dsn:
         yield dsn
 
 
 @pytest.fixture
-def dsn(server: str, _template: str) -> Iterator[str]:
-    """The address of a new, migrated database."""
-    with _database(server, template=_template) as dsn:
+def fresh_dsn(server: str, _databases: Databases) -> Iterator[str]:
+    """The address of a migrated database that no other test has used: for those that count pages or read statistics."""
+    with new_database(server, _databases.template) as dsn:
+        yield dsn
+
+
+@pytest.fixture
+def dsn(_databases: Databases) -> Iterator[str]:
+    """The address of a migrated database in which nothing is."""
+    with _databases.lend() as dsn:
         yield dsn
 
 
@@ -106,14 +125,3 @@ async def database(dsn: str) -> AsyncIterator[AsyncDatabase]:
     """`dsn` as the package sees it: runs Calls."""
     async with AsyncDatabase(load(dsn=dsn)) as opened:
         yield opened
-
-
-@contextmanager
-def _database(server: str, template: str = "template1") -> Iterator[str]:
-    name = f"pgflow_test_{os.getpid()}_{next(_numbers)}"
-    with psycopg.connect(server, autocommit=True) as admin:
-        admin.execute(f"create database {name} template {template}")
-        try:
-            yield make_conninfo(server, dbname=name)
-        finally:
-            admin.execute(f"drop database {name} with (force)")

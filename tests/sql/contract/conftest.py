@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from tests.conftest import _database
+from tests.databases import Databases
 
 
 @pytest.fixture(scope="session")
-def _trials(server: str, _template: str) -> Iterator[str]:
-    with _database(server, template=_template) as dsn:
+def _trials(_databases: Databases) -> Iterator[str]:
+    with _databases.lend() as dsn:
         yield dsn
 
 

@@ -64,11 +64,11 @@ def test_everything_of_ours_shows_it_as_cancelled(conn: psycopg.Connection) -> N
     assert run(conn, calls.list_runs("flow", "failed", 5, None)) == []
 
 
-def test_run_failed_is_told_and_waiters_learn_that_it_was_cancelled(conn: psycopg.Connection, shared_dsn: str) -> None:
+def test_run_failed_is_told_and_waiters_learn_that_it_was_cancelled(conn: psycopg.Connection, dsn: str) -> None:
     add_realtime(conn)
     create_flow(conn, "flow", "a")
     run_id = start(conn, "flow")
-    with psycopg.connect(shared_dsn, autocommit=True) as listener:
+    with psycopg.connect(dsn, autocommit=True) as listener:
         listener.execute("listen pgflow_run")
         cancel(conn, run_id)
         note = next(listener.notifies(timeout=20, stop_after=1))

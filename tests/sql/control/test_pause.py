@@ -144,9 +144,9 @@ def test_an_unknown_flow_is_said_so(conn: psycopg.Connection, function: str) -> 
         call(conn, function, flow_slug="nope")
 
 
-def test_resuming_wakes_the_workers_once(conn: psycopg.Connection, shared_dsn: str) -> None:
+def test_resuming_wakes_the_workers_once(conn: psycopg.Connection, dsn: str) -> None:
     pause(conn)
-    with psycopg.connect(shared_dsn, autocommit=True) as listener:
+    with psycopg.connect(dsn, autocommit=True) as listener:
         listener.execute("listen pgflow_work")
         resume(conn)
         resume(conn)

@@ -38,8 +38,8 @@ from tests.support import eventually, rows, value
 
 
 @pytest.fixture
-def second(shared_dsn: str) -> Iterator[psycopg.Connection]:
-    with psycopg.connect(shared_dsn, autocommit=True) as connection:
+def second(dsn: str) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(dsn, autocommit=True) as connection:
         yield connection
 
 
@@ -189,9 +189,9 @@ class Operator(Chaos):
 
 
 @pytest.mark.slow
-def test_everything_at_once(conn: psycopg.Connection, shared_dsn: str) -> None:
+def test_everything_at_once(conn: psycopg.Connection, dsn: str) -> None:
     create_flows(conn)
-    workers = [Operator(shared_dsn, seed) for seed in range(THREADS)]
+    workers = [Operator(dsn, seed) for seed in range(THREADS)]
     for worker in workers:
         worker.thread.start()
     for worker in workers:

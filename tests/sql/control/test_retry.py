@@ -375,9 +375,9 @@ def test_a_delayed_run_still_waits_for_its_time(conn: psycopg.Connection) -> Non
     assert 3500 < visible_in(conn, "flow", task_row(conn, run[0], "a")["message_id"]) <= 3600
 
 
-def test_workers_are_woken(conn: psycopg.Connection, shared_dsn: str) -> None:
+def test_workers_are_woken(conn: psycopg.Connection, dsn: str) -> None:
     run_id = failed_map(conn)
-    with psycopg.connect(shared_dsn, autocommit=True) as listener:
+    with psycopg.connect(dsn, autocommit=True) as listener:
         listener.execute("listen pgflow_work")
         retry(conn, run_id)
         assert [n.payload for n in listener.notifies(timeout=20, stop_after=1)] == ["flow"]

@@ -13,6 +13,12 @@ from tests.support import value
 GROWING = ("runs", "step_states", "step_tasks")
 
 
+@pytest.fixture
+def dsn(fresh_dsn: str) -> str:
+    """Where nothing was counted before."""
+    return fresh_dsn
+
+
 def statistic(conn: psycopg.Connection, table: str, column: str) -> int:
     """A counter of a table, with all that this connection did before."""
     conn.execute("select pg_stat_force_next_flush()")

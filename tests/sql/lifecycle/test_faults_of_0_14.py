@@ -299,12 +299,12 @@ def test_stalling_is_judged_by_the_steps_own_timeout(
 # ------------------------------------------------------------------- a task claimed twice
 
 
-def test_of_two_workers_with_one_message_only_one_gets_the_task(conn: psycopg.Connection, shared_dsn: str) -> None:
+def test_of_two_workers_with_one_message_only_one_gets_the_task(conn: psycopg.Connection, dsn: str) -> None:
     create_flow(conn, "flow", "a", "b")
     run_id = start(conn, "flow")
     msg_ids = [msg_id for (msg_id,) in rows(conn, "select message_id from pgflow.step_tasks order by 1")]
     winner, loser = add_worker(conn, "flow"), add_worker(conn, "flow")
-    with psycopg.connect(shared_dsn) as other:
+    with psycopg.connect(dsn) as other:
         assert [t.step_slug for t in start_tasks(other, "flow", msg_ids[:1], winner)] == ["a"]
         assert [t.step_slug for t in start_tasks(conn, "flow", msg_ids, loser)] == ["b"]
     assert start_tasks(conn, "flow", msg_ids, loser) == []

@@ -171,12 +171,12 @@ def test_step_and_run_go_on_as_they_were_and_nothing_is_told(conn: psycopg.Conne
     assert sent(conn) == []
 
 
-def test_a_task_that_somebody_holds_is_skipped_without_waiting(conn: psycopg.Connection, shared_dsn: str) -> None:
+def test_a_task_that_somebody_holds_is_skipped_without_waiting(conn: psycopg.Connection, dsn: str) -> None:
     create_flow(conn, "flow", step("m", step_type="map"))
     run_id = start(conn, "flow", [1, 2])
     poll_and_start(conn, "flow")
     age(conn, 91)
-    with psycopg.connect(shared_dsn) as other:
+    with psycopg.connect(dsn) as other:
         other.execute("select from pgflow.step_tasks where task_index = 0 for update")
         assert requeue(conn) == 1
     assert task_status(conn, run_id, "m") == ["started", "queued"]

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from pgflow import schema
-from tests.conftest import _database
+from tests.databases import Databases
 from tests.sql.flows import add_worker, call
 from tests.sql.lifecycle.stand_ins import LOCAL_SECRET, add_supabase
 from tests.support import rows, value
@@ -55,9 +55,9 @@ def posted(conn: psycopg.Connection) -> list[Any]:
 
 
 @pytest.fixture(scope="module")
-def supa_dsn(server: str, _template: str) -> Iterator[str]:
+def supa_dsn(_databases: Databases) -> Iterator[str]:
     """A database as Supabase hosts it."""
-    with _database(server, template=_template) as dsn:
+    with _databases.lend() as dsn:
         add_supabase(dsn)
         yield dsn
 

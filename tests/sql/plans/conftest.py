@@ -13,6 +13,12 @@ from tests.sql.plans.explained import Explained
 
 
 @pytest.fixture
+def dsn(fresh_dsn: str) -> str:
+    """Where no deleted rows lie about, since pages are counted."""
+    return fresh_dsn
+
+
+@pytest.fixture
 def explain(dsn: str) -> Iterator[Callable[[], Explained]]:
     """From now on the plans of a new connection; the embedded build lacks auto_explain."""
     with ExitStack() as stack:
