@@ -35,6 +35,9 @@ set local search_path to '';
 set local check_function_bodies to off;
 """
 
+#: The scripts of roles/; that of rights is noted where it has been applied, as functions are.
+_ROLES, _RIGHTS = "roles", "rights"
+
 _BOOKKEEPING = """
 create schema if not exists pgflow;
 revoke all on schema pgflow from public;
@@ -71,11 +74,13 @@ class Script:
         return hashlib.sha256(self.text.encode()).hexdigest()
 
 
-def migrate(dsn: str) -> list[str]:
+def migrate(dsn: str, *, roles: bool = False) -> list[str]:
     """Brings the database's `pgflow` schema up to this code's version; returns what was applied, in order.
 
         migrate("postgresql:///app")         # ['pgmq', '0001_core', …]; [] when there was nothing to do
 
+    With `roles` it also makes the roles pgflow_owner, pgflow_worker, pgflow_client and pgflow_reader, and gives them
+    their rights; from then on every migration keeps those as they should be.
     Raises SchemaError where the schema is newer than the code, was made by somebody else, or pgmq cannot be
     installed (the message names the administrator's command); DatabaseUnreachable; DatabaseError for missing
     rights. Nothing is changed then.
@@ -95,22 +100,22 @@ def _migrate(dsn: str) -> list[str]:
         connection.execute(_PRELUDE)
         connection.execute("select pg_advisory_xact_lock(hashtext('pgflow.migrate'))")
         applied = []
-        for name, statement in _plan(connection):
+        for name, statement in _plan(connection, roles=roles):
             connection.execute(statement)
             applied.append(name)
         return applied
 
 
-def script(dsn: str | None = None) -> str:
+def script(dsn: str | None = None, *, roles: bool = False) -> str:
     """The SQL that `migrate` would run, as one text for psql.
 
     Without a database, that for an empty one whose server does not offer the pgmq extension.
     """
     if dsn is None:
-        parts = [("pgmq", _pgmq_script()), *_upgrade(set(), {}, supabase=False)]
+        parts = [("pgmq", _pgmq_script()), *_upgrade(set(), {}, supabase=False), *(_roles() if roles else [])]
     else:
         with translated(dsn), psycopg.connect(dsn) as connection:
-            parts = list(_plan(connection))
+            parts = list(_plan(connection, roles=roles))
     texts = [statement for _, statement in parts]
     return "\n".join(["begin;", *map(_ended, [_PRELUDE, *texts]), "commit;"]) + "\n" if texts else ""
 
@@ -159,15 +164,35 @@ def prepare_foreign(database: AsyncDatabase | Database) -> None:
 # ---------------------------------------------------------------------------------------- the plan
 
 
-def _plan(connection: Connection) -> Iterator[tuple[str, str]]:
+def _plan(connection: Connection, *, roles: bool) -> Iterator[tuple[str, str]]:
     """What is still to be run, as (name, SQL); raises before anything is, where it must not be run."""
     _refuse_foreign(connection)
     done = _applied_migrations(connection)
     _refuse_newer(done)
+    noted = _applied_functions(connection)
     pgmq = _pgmq_install(connection)
     if pgmq is not None:
         yield "pgmq", pgmq
-    yield from _upgrade(done, _applied_functions(connection), supabase=_has_supabase(connection))
+    upgrade = list(_upgrade(done, noted, supabase=_has_supabase(connection)))
+    yield from upgrade
+    if roles:
+        yield from _roles()
+    elif (given := noted.get(_RIGHTS)) is not None and (upgrade or given != _of_roles(_RIGHTS).checksum):
+        yield from _give_rights()
+
+
+def _roles() -> Iterator[tuple[str, str]]:
+    yield _ROLES, _of_roles(_ROLES).text
+    yield from _give_rights()
+
+
+def _give_rights() -> Iterator[tuple[str, str]]:
+    rights = _of_roles(_RIGHTS)
+    yield _RIGHTS, _ended(rights.text) + _note_function(rights)
+
+
+def _of_roles(name: str) -> Script:
+    return next(script for script in _read("roles") if script.name == name)
 
 
 def _upgrade(done: set[int], checksums: dict[str, str], *, supabase: bool) -> Iterator[tuple[str, str]]:

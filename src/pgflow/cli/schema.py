@@ -14,6 +14,9 @@ from pgflow.db import Database
 def migrate(
     context: typer.Context,
     sql: Annotated[bool, typer.Option("--sql", help="Print what would be run, and change nothing.")] = False,
+    roles: Annotated[
+        bool, typer.Option("--roles", help="Also make pgflow's roles: owner, worker, client and reader.")
+    ] = False,
 ) -> None:
     """Install or upgrade the pgflow schema (and pgmq, where it is missing); safe to repeat.
 
@@ -21,9 +24,9 @@ def migrate(
     """
     settings = load(dsn=context.obj["dsn"])
     if sql:
-        typer.echo(schema.script(settings.dsn), nl=False)
+        typer.echo(schema.script(settings.dsn, roles=roles), nl=False)
         return
     with Database(settings) as database:
-        applied = schema.migrate(database.dsn)
+        applied = schema.migrate(database.dsn, roles=roles)
         where = f"the pgflow schema in {mask_password(settings.dsn)}" if settings.dsn else "the embedded database"
         typer.echo(f"{where} is up to date" + (f" now: {len(applied)} scripts applied" if applied else ""))

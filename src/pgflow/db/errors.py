@@ -79,6 +79,8 @@ def refusal(sqlstate: str | None, error: Exception) -> PgflowError | None:
             return RunNotFound(UUID(found[1]))
         case "P0002" if found := _SCHEDULE_NOT_FOUND.search(str(error)):
             return ScheduleNotFound(found[1])
+        case "42501" if text.startswith("permission denied"):
+            return DatabaseError(f"{text}: the role has no right to it (docs/how-to/least-privilege.md)")
         case "55000":
             return RunStateError(text)
         case "22P05" | "22P02" | "P0001":  # a character or a text that a type cannot hold; or our own words
