@@ -51,12 +51,13 @@ mutate: setup ## plant faults in our SQL, one at a time: the random histories mu
 test-plans: setup ## what each call costs in pages and rows, on PostgreSQL 15 with 5,000,000 finished tasks (about 15 minutes)
 	PGFLOW_TEST_HISTORY=5000000 scripts/with_pg15.sh $(BIN)/pytest -s tests/sql/plans $(PYTEST_ARGS)
 
-check: setup ## format, lint, types, import layers, generated code
+check: setup ## format, lint, types, import layers, generated code, known vulnerabilities
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/python scripts/unasync.py --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python scripts/audit.py
 
 fix: setup ## format, mend what can be mended, generate the sync twins
 	$(BIN)/python scripts/unasync.py

@@ -21,6 +21,7 @@ from psycopg.errors import DeadlockDetected
 from psycopg.sql import SQL
 
 from pgflow.db import AsyncDatabase, Database
+from pgflow.db.address import Address
 from pgflow.db.errors import translated
 from pgflow.errors import SchemaError
 
@@ -83,16 +84,17 @@ def migrate(dsn: str, *, roles: bool = False) -> list[str]:
     their rights; from then on every migration keeps those as they should be.
     Raises SchemaError where the schema is newer than the code, was made by somebody else, or pgmq cannot be
     installed (the message names the administrator's command); DatabaseUnreachable; DatabaseError for missing
-    rights. Nothing is changed then.
+    rights; SettingsError for what is no address. Nothing is changed then.
     """
+    dsn = Address(dsn).dsn
     with translated(dsn):
         for _ in range(_TRIES - 1):
             with suppress(DeadlockDetected):
-                return _migrate(dsn)
-        return _migrate(dsn)
+                return _migrate(dsn, roles=roles)
+        return _migrate(dsn, roles=roles)
 
 
-def _migrate(dsn: str) -> list[str]:
+def _migrate(dsn: str, *, roles: bool) -> list[str]:
     """All or nothing."""
     with psycopg.connect(dsn, application_name="pgflow migrate") as connection:
         # What another migrator did while we waited for the lock must be seen.
@@ -114,6 +116,7 @@ def script(dsn: str | None = None, *, roles: bool = False) -> str:
     if dsn is None:
         parts = [("pgmq", _pgmq_script()), *_upgrade(set(), {}, supabase=False), *(_roles() if roles else [])]
     else:
+        dsn = Address(dsn).dsn
         with translated(dsn), psycopg.connect(dsn) as connection:
             parts = list(_plan(connection, roles=roles))
     texts = [statement for _, statement in parts]

@@ -87,7 +87,7 @@ def run(arguments: list[str]) -> int:
         return DONE
     except Exception as error:
         if verbose:
-            traceback.print_exception(error)
+            sys.stderr.writelines(mask_password(line) for line in traceback.format_exception(error))
         line, code = _explained(error)
         sys.stderr.write(f"pgflow: {mask_password(line)}\n")
         return code
