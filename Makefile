@@ -39,6 +39,9 @@ test-slow: setup ## only what is slow
 test-pg15: setup ## the test suite on Debian's PostgreSQL 15 (installs it, as root, if it is not there)
 	scripts/with_pg15.sh $(BIN)/pytest -m 'not slow' $(SPREAD) $(PYTEST_ARGS)
 
+coverage: setup ## branches of src, functions of sql/ and arrows of its state diagrams that the whole suite reaches
+	$(BIN)/python scripts/measure_coverage.py $(BIN)/pytest $(SPREAD) $(PYTEST_ARGS)
+
 soak: setup ## 20,000 random histories, the database against the in-memory model (takes an hour or so)
 	PGFLOW_HISTORIES=20000 $(BIN)/pytest -s tests/testing/test_model.py $(PYTEST_ARGS)
 

@@ -19,7 +19,7 @@ def main() -> int:
         print(f"pip-audit: skipped, {SERVICE} cannot be reached ({getattr(error, 'reason', error)})")
         return 0
     options = ["--requirement", str(CONSTRAINTS), "--no-deps", "--disable-pip", "--progress-spinner", "off"]
-    return subprocess.run([sys.executable, "-m", "pip_audit", *options], check=False).returncode  # noqa: S603
+    return subprocess.run([sys.executable, "-m", "pip_audit", *options], check=False).returncode
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ import pytest
 from pgflow import embedded
 from pgflow.config import load
 from pgflow.db import AsyncDatabase
+from tests import sqlcoverage
 from tests.databases import Databases, new_database
 
 #: Where the processes of pytest-xdist find the directory of the server that they share.
@@ -49,12 +50,14 @@ def _environment() -> Iterator[None]:
 def server() -> Iterator[str]:
     """The address of a server on which this session may do as it likes."""
     if dsn := os.environ.get("PGFLOW_TEST_DSN"):
+        sqlcoverage.start(dsn)
         yield dsn
         return
     with ExitStack() as stack:
         shared = os.environ.get(_SHARED)
         directory = Path(shared) if shared else stack.enter_context(short_directory())
         private = stack.enter_context(embedded.start(directory, durable=False))
+        sqlcoverage.start(private.dsn_for("postgres"))
         yield private.dsn_for("postgres")
 
 

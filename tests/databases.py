@@ -13,6 +13,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Composed, Identifier
 
 from pgflow import schema
+from tests import sqlcoverage
 
 _numbers = itertools.count(1)
 
@@ -58,6 +59,7 @@ class Databases:
         self._server = server
         self.template = _create(server)
         schema.migrate(self._dsn(self.template))
+        sqlcoverage.watch(self._dsn(self.template))
         with psycopg.connect(self._dsn(self.template)) as connection:
             tables = {t for (t,) in connection.execute("select tablename from pg_tables where schemaname = 'pgflow'")}
             filled = {t for t in tables if connection.execute(_rows_of(t)).fetchone() != (None,)}
@@ -91,6 +93,7 @@ class Databases:
         try:
             with psycopg.connect(self._dsn(name), autocommit=True) as connection:
                 connection.execute(_END_OTHERS)
+                sqlcoverage.collect(connection)
                 connection.execute(_emptying(self._emptied))
                 return self._seen(connection) == self._new and not self._is_worn(connection)
         except psycopg.Error:  # something of ours is gone

@@ -44,7 +44,7 @@ JSON = {"\"}'; drop table pgflow.runs; --": ["$q$", "\\u0000"[1:], "%I", {"'": '
 
 @pytest.fixture
 def unharmed(dsn: str, conn: psycopg.Connection) -> Iterator[None]:
-    """Afterwards every object is what it was, but for the queues of flows that the test made; so is the run of `kept`."""
+    """Afterwards every object is what it was, but for queues that the test made; so is the run of `kept`."""
     conn.execute("select pgflow.create_flow('kept')")
     conn.execute("select pgflow.add_step('kept', 'a')")
     conn.execute("select pgflow.start_flow('kept', '1')")
