@@ -140,14 +140,11 @@ def prepare(database: AsyncDatabase | Database) -> None:
     with translated(database.dsn), psycopg.connect(database.dsn) as connection:
         _refuse_foreign(connection)
         done = _applied_migrations(connection)
-    newest = _migrations()[-1].number
     if not done:
         raise SchemaError("the database has no pgflow schema yet: run `pgflow migrate`")
-    if max(done) < newest:
-        raise SchemaError(
-            f"the pgflow schema is at version {max(done)}, this code needs {newest}: run `pgflow migrate`"
-        )
     _refuse_newer(done)
+    if missing := [m.name for m in _migrations() if m.number not in done]:
+        raise SchemaError(f"the pgflow schema lacks {', '.join(missing)}, which this code needs: run `pgflow migrate`")
 
 
 def prepare_foreign(database: AsyncDatabase | Database) -> None:

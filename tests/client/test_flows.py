@@ -8,9 +8,9 @@ from typing import Any
 
 import psycopg
 import pytest
-from pgflow.client._async_flows import AsyncFlows
 
 from pgflow import AsyncClient, Client, Flow, FlowSpec, StepSpec, StoredFlow, Worker
+from pgflow.client._async_flows import AsyncFlows
 from pgflow.errors import DatabaseError, FlowDefinitionError, FlowMismatch, FlowNotFound, InvalidInputError
 from tests.client.conftest import Ask
 from tests.support import aeventually, rows, value

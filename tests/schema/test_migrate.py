@@ -110,7 +110,7 @@ def test_a_foreign_schema_of_the_same_name_is_refused_and_left_alone(empty_dsn: 
         conn.execute(content)
     before = objects(empty_dsn)
     for attempt in (schema.migrate, schema.script):
-        with pytest.raises(SchemaError, match=r"did not make.*nothing was changed: use another database, or drop"):
+        with pytest.raises(SchemaError, match=r"did not make.*nothing was changed"):
             attempt(empty_dsn)
     assert objects(empty_dsn) == before
 

@@ -27,11 +27,13 @@ MAY_CALL = {
     "worker": {
         *READS, "calculate_retry_delay", "poll_tasks", "settle_tasks", "settle_and_poll", "extend_leases",
         "fail_stalled_tasks", "requeue_stalled_tasks", "register_worker", "mark_worker_stopped", "start_tasks",
-        "complete_task", "fail_task", "set_vt_batch",
+        "complete_task", "fail_task", "set_vt_batch", "task_handler", "fire_schedule", "set_flow_schedules",
+        "list_flows", "flow_definition",
     },
     "client": {
         *READS, "calculate_retry_delay", "start_flow", "start_flows", "start_flow_with_states", "get_run_with_states",
-        "cancel_run", "retry_run", "rerun", "pause_flow", "resume_flow",
+        "cancel_run", "retry_run", "rerun", "pause_flow", "resume_flow", "add_schedule", "pause_schedule",
+        "resume_schedule", "run_schedule", "delete_schedule", "list_flows", "flow_definition",
     },
     "reader": set(),
 }  # fmt: skip
