@@ -107,7 +107,8 @@ def test_nothing_unpickles_what_came_from_a_database() -> None:
     """Nothing of ours imports a module that could; multiprocessing's pipe to our own processes carries JSON texts."""
     sources = Path(schema.__file__).parent.rglob("*.py")
     unsafe = re.compile(
-        r"^\s*(?:import|from) (?:pickle|marshal|shelve|dill|cloudpickle|copyreg|joblib)\b|\byaml\.(?:unsafe_load|full_load)\b|\byaml\.(?:Unsafe|Full)?Loader\b",
+        r"^\s*(?:import|from) (?:pickle|marshal|shelve|dill|cloudpickle|copyreg|joblib)\b"
+        r"|\byaml\.(?:unsafe_load|full_load)\b|\byaml\.(?:Unsafe|Full)?Loader\b",
         re.MULTILINE,
     )
     assert [path.name for path in sources if unsafe.search(path.read_text())] == []
