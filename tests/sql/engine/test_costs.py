@@ -31,6 +31,7 @@ def work_off(conn: psycopg.Connection, *slugs: str, qty: int) -> None:
         settle(conn, worker, *(completed(t, t.task_index) for t in tasks))
 
 
+@pytest.mark.slow  # not long, but alone: a transaction anywhere on the server keeps old versions from being pruned
 @pytest.mark.parametrize("qty", [50, 500])
 def test_updates_of_tasks_are_hot(conn: psycopg.Connection, qty: int) -> None:
     create_flow(conn, "flow", step("m", step_type="map"))

@@ -1,5 +1,7 @@
--- Once per third of a lease and flow: shows the hidden messages of tasks whose leases have passed, so that a poll
--- comes upon them. Usually a message is hidden just as long as its task is leased, but any foreign read moves it.
+-- Once per third of a lease and flow: puts the messages of tasks whose leases have passed in front of all others, so
+-- that the next poll comes upon them, however many wait. Those that are hidden are among them (usually a message is
+-- hidden just as long as its task is leased, but any foreign read moves it); of the visible ones only such as were
+-- read before, and became visible within the last lease.
 -- Locks: the flows' rows, then messages by msg_id, skipping what others hold; never waits for a lock.
 create or replace function pgflow._look_through(p_flow_slugs text[], p_lease int)
 returns void
@@ -26,7 +28,7 @@ begin
         with lapsed as materialized (
           select m.msg_id
             from unnest(pgflow._task_keys($1, array(
-                   select h.msg_id from pgmq.%1$I h where h.vt > $2
+                   select h.msg_id from pgmq.%1$I h where h.vt > $3 and (h.vt > $2 or h.read_ct > 0)
                  ))) as k
            cross join lateral (
              select from pgflow.step_tasks x
@@ -38,9 +40,9 @@ begin
            order by m.msg_id
              for update of m skip locked
         )
-        update pgmq.%1$I q set vt = $2 from lapsed l where q.msg_id = l.msg_id
+        update pgmq.%1$I q set vt = 'epoch' from lapsed l where q.msg_id = l.msg_id
       $q$, pgflow._queue_table(v_flow)
-    ) using v_flow, clock_timestamp();
+    ) using v_flow, clock_timestamp(), clock_timestamp() - make_interval(secs => p_lease);
   end loop;
 end
 $$;

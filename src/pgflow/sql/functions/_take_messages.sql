@@ -1,4 +1,5 @@
--- Takes the first visible messages of a flow's queue and hides them until a time, in one update; returns which
+-- Takes the first visible messages of a flow's queue, counts that they were read, and hides them until a time, in one
+-- update; returns which
 -- tasks they are for. Locks: those messages, skipping what others hold.
 create or replace function pgflow._take_messages(p_flow_slug text, p_qty int, p_until timestamptz)
 returns pgflow.task_key[]
@@ -11,7 +12,7 @@ begin
   execute format(
     $q$
       with m as (
-        update pgmq.%1$I q set vt = $3
+        update pgmq.%1$I q set vt = $3, read_ct = q.read_ct + 1
          where q.ctid = any (array(
            select v.ctid from pgmq.%1$I v where v.vt <= $1 order by v.vt limit $2 for update skip locked
          ))
