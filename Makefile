@@ -12,13 +12,13 @@ CHAOS_ARGS ?=
 MUTATE_ARGS ?=
 PROFILE_ARGS ?=
 # Runs a command with PGFLOW_TEST_DSN leading to a throw-away server of Debian's.
-ON_DEBIANS := scripts/with_pg15.sh
+ON_DEBIANS := scripts/with_postgres.sh 15
 
 .DEFAULT_GOAL := help
 .PHONY: $(shell sed -n 's/^\([a-z0-9-]*\):.*\#\# .*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9%-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## make .venv with everything in it
 
@@ -36,8 +36,8 @@ test: setup ## the test suite, without what is slow (PGFLOW_TEST_DSN: on another
 test-slow: setup ## only what is slow
 	scripts/with_faketime.sh $(BIN)/pytest -m slow $(PYTEST_ARGS)
 
-test-pg15: setup ## the test suite on Debian's PostgreSQL 15 (installs it, as root, if it is not there)
-	scripts/with_pg15.sh $(BIN)/pytest -m 'not slow' $(SPREAD) $(PYTEST_ARGS)
+test-pg%: setup ## the test suite on PostgreSQL 14 to 18, as in test-pg14 (15: Debian's; the others: npm's)
+	scripts/with_postgres.sh $* $(BIN)/pytest -m 'not slow' $(SPREAD) $(PYTEST_ARGS)
 
 coverage: setup ## branches of src, functions of sql/ and arrows of its state diagrams that the whole suite reaches
 	$(BIN)/python scripts/measure_coverage.py $(BIN)/pytest $(SPREAD) $(PYTEST_ARGS)
@@ -52,7 +52,10 @@ mutate: setup ## plant faults in our SQL, one at a time: the random histories mu
 	$(BIN)/python -u scripts/mutate.py $(MUTATE_ARGS)
 
 test-plans: setup ## what each call costs in pages and rows, on PostgreSQL 15 with 5,000,000 finished tasks (about 15 minutes)
-	PGFLOW_TEST_HISTORY=5000000 scripts/with_pg15.sh $(BIN)/pytest -s tests/sql/plans $(PYTEST_ARGS)
+	PGFLOW_TEST_HISTORY=5000000 $(ON_DEBIANS) $(BIN)/pytest -s tests/sql/plans $(PYTEST_ARGS)
+
+schema: setup ## write down what a fresh install looks like (after a new migration or function)
+	$(BIN)/python -m tests.schema.dump
 
 check: setup ## format, lint, types, import layers, generated code, known vulnerabilities
 	$(BIN)/ruff format --check .

@@ -1,6 +1,6 @@
 """Where a busy worker's time goes: in Python (pyinstrument), in the database (pg_stat_statements, auto_explain).
 
-    scripts/with_pg15.sh .venv/bin/python benchmarks/profiler.py
+    scripts/with_postgres.sh 15 .venv/bin/python benchmarks/profiler.py
 
 PGFLOW_TEST_DSN names a server that may be restarted and thrown away, with PostgreSQL's contributed modules.
 """
