@@ -11,7 +11,8 @@ from psycopg.conninfo import make_conninfo
 from pgflow import schema
 from pgflow.errors import DatabaseError, DatabaseUnreachable, SchemaError
 from tests.embedded.support import end, spawn
-from tests.schema.support import is_installed, objects, plain_owner
+from tests.schema.catalog import objects
+from tests.schema.support import is_installed, plain_owner
 from tests.support import eventually, rows, value
 
 #: Whether somebody waits for a lock on something in this database.

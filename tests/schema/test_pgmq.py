@@ -15,7 +15,8 @@ from pgmq.install import get_embedded_install_sql
 
 from pgflow import schema
 from pgflow.errors import SchemaError
-from tests.schema.support import is_installed, objects, plain_owner
+from tests.schema.catalog import objects
+from tests.schema.support import is_installed, plain_owner
 from tests.support import rows, value
 
 Offer = Callable[..., None]
@@ -30,9 +31,9 @@ def test_an_existing_pgmq_is_left_alone(empty_dsn: str) -> None:
         conn.execute(get_embedded_install_sql())
         conn.execute("select pgmq.create('theirs')")
         conn.execute("select pgmq.send('theirs', '{}')")
-    before = {found for found in objects(empty_dsn) if "pgmq" in str(found)}
+    before = objects(empty_dsn, "pgmq")
     assert "pgmq" not in schema.migrate(empty_dsn)
-    assert {found for found in objects(empty_dsn) if "pgmq." in str(found[2])} <= before
+    assert objects(empty_dsn, "pgmq") == before
     with psycopg.connect(empty_dsn) as conn:
         assert value(conn, "select count(*) from pgmq.q_theirs") == 1
 

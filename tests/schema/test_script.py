@@ -11,7 +11,8 @@ import psycopg
 import pytest
 
 from pgflow import schema
-from tests.schema.support import is_installed, objects
+from tests.schema.catalog import objects
+from tests.schema.support import is_installed
 from tests.support import rows
 
 
