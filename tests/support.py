@@ -22,6 +22,21 @@ def rows(conn: psycopg.Connection, sql: str, *args: Any) -> list[tuple[Any, ...]
     return conn.execute(sql, args).fetchall()
 
 
+def flush_statistics(conn: psycopg.Connection) -> None:
+    """From now on PostgreSQL's statistics hold all that this connection did before."""
+    if conn.info.server_version >= 150000:
+        conn.execute("select pg_stat_force_next_flush()")
+        return
+    # Up to 14 a process tells its counts twice a second at most, and another one puts them together, in that order:
+    # what was counted before the first of these two scans has arrived when the second has.
+    conn.execute("create table if not exists public.sentinel ()")
+    seen = "select seq_scan from pg_stat_user_tables where relid = 'public.sentinel'::regclass"
+    for _ in range(2):
+        before = value(conn, seen)
+        conn.execute("table public.sentinel")
+        eventually(lambda before=before: value(conn, seen) > before)
+
+
 def eventually(holds: Callable[[], Any], *, within: float = 20.0) -> Any:
     """Waits until `holds()` is true and returns what it returned; fails the test after `within` seconds."""
     deadline = time.monotonic() + within

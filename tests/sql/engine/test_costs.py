@@ -8,7 +8,7 @@ import pytest
 from pgflow import calls
 from tests.sql.engine.work import add_our_worker, completed, extend, failed, poll, released, run, settle
 from tests.sql.flows import create_flow, run_status, start, step
-from tests.support import eventually, value
+from tests.support import flush_statistics, value
 
 GROWING = ("runs", "step_states", "step_tasks")
 
@@ -23,20 +23,6 @@ def statistic(conn: psycopg.Connection, table: str, column: str) -> int:
     """A counter of a table, with all that this connection did before."""
     flush_statistics(conn)
     return int(value(conn, f"select {column} from pg_stat_user_tables where relid = %s::regclass", f"pgflow.{table}"))
-
-
-def flush_statistics(conn: psycopg.Connection) -> None:
-    if conn.info.server_version >= 150000:
-        conn.execute("select pg_stat_force_next_flush()")
-        return
-    # Up to 14 a process tells its counts twice a second at most, and another one puts them together, in that order:
-    # what was counted before the first of these two scans has arrived when the second has.
-    conn.execute("create table if not exists public.sentinel ()")
-    seen = "select seq_scan from pg_stat_user_tables where relid = 'public.sentinel'::regclass"
-    for _ in range(2):
-        before = value(conn, seen)
-        conn.execute("table public.sentinel")
-        eventually(lambda before=before: value(conn, seen) > before)
 
 
 def work_off(conn: psycopg.Connection, *slugs: str, qty: int) -> None:

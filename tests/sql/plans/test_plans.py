@@ -18,7 +18,7 @@ from pgflow import calls
 from pgflow.calls import Call
 from pgflow.records import Outcome, Task
 from tests.sql.plans.explained import Explained
-from tests.support import value
+from tests.support import flush_statistics, value
 
 HISTORY = int(os.environ.get("PGFLOW_TEST_HISTORY", "200000"))
 QUEUED = max(HISTORY // 50, 10_000)
@@ -92,7 +92,7 @@ def test_working_reads_the_batch_and_not_the_history(explained):
 
 
 def hot_ratio(conn: psycopg.Connection) -> float:
-    conn.execute("select pg_stat_force_next_flush()")
+    flush_statistics(conn)
     sql = "select n_tup_hot_upd::float / n_tup_upd from pg_stat_user_tables where relid = 'pgflow.step_tasks'::regclass"
     return float(value(conn, sql))
 
