@@ -74,7 +74,6 @@ trap finish EXIT
 trap 'exit 130' INT TERM
 
 cd /
-# no autovacuum: what the planner knows would depend on how long a test takes
 as_server "$programs/initdb" -D "$cluster/data" -U postgres --auth=trust --encoding=UTF8 --locale=C.UTF-8 --no-sync > /dev/null
 cat >> "$cluster/data/postgresql.conf" <<CONF
 listen_addresses = ''
@@ -83,7 +82,6 @@ fsync = off
 synchronous_commit = off
 full_page_writes = off
 jit = off
-autovacuum = off
 CONF
 as_server "$programs/pg_ctl" -D "$cluster/data" -l "$cluster/log" -w start > /dev/null
 cd "$OLDPWD"

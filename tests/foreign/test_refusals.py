@@ -49,7 +49,7 @@ async def test_a_foreign_core_is_not_ours_and_the_option_is_named(
     foreign_dsn: str, foreign: psycopg.Connection
 ) -> None:
     before = rows(foreign, "select oid, proname from pg_proc where pronamespace = 'pgflow'::regnamespace order by 1")
-    with pytest.raises(SchemaError, match="nothing was changed: work its flows with `pgflow worker MODULE --core=for"):
+    with pytest.raises(SchemaError, match="or work it as it is with `pgflow worker --core=foreign`"):
         await refused(foreign_dsn, one_task_flow(lambda: 1), core="own")
     with pytest.raises(SchemaError, match="--core=foreign"), Client(foreign_dsn):
         pytest.fail("the client opened")

@@ -21,6 +21,10 @@ def dsn(fresh_dsn: str) -> str:
 @pytest.fixture
 def explain(dsn: str) -> Iterator[Callable[[], Explained]]:
     """From now on the plans of a new connection; the embedded build lacks auto_explain."""
+    with psycopg.connect(dsn) as conn:
+        # what the planner knows of them would depend on how long a test takes
+        for table in ("runs", "step_states", "step_tasks"):
+            conn.execute(f"alter table pgflow.{table} set (autovacuum_enabled = false)")
     with ExitStack() as stack:
 
         def connect() -> Explained:

@@ -9,10 +9,11 @@ from pgflow import schema
 from pgflow.config import load
 from pgflow.db import Database
 from pgflow.errors import SchemaError
+from tests.foreign import npm
+from tests.foreign.cores import REALTIME, disown, install_pgflow
 from tests.schema.catalog import objects
 from tests.schema.support import plain_owner
 from tests.support import rows
-from tests.testing.test_foreign_core import ForeignCore
 
 _DROP = r"use another database, or drop that schema if it may go \(`drop schema pgflow cascade`\)"
 _WORK = r", or work it as it is with `pgflow worker --core=foreign`"
@@ -35,33 +36,33 @@ def _is_refused(dsn: str, whose: str, choices: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_core_of_typescript_is_recognised_and_left_alone(foreign_core: ForeignCore, empty_dsn: str) -> None:
-    conn = foreign_core.connection
-    conn.execute("select pgflow.create_flow('kept'), pgflow.add_step('kept', 'a')")
-    conn.execute("select pgflow.start_flow('kept', '[1, 2]')")
+def test_the_core_of_typescript_is_recognised_and_left_alone(pgflow_dsn: str) -> None:
     tables = ("pgflow.flows", "pgflow.runs", "pgflow.step_states", "pgflow.step_tasks", "pgmq.q_kept")
-    before = [rows(conn, f"table {table}") for table in tables]
-    assert all(before)
-    _is_refused(empty_dsn, r"pgflow for TypeScript \(about 0\.8\)", _DROP + _WORK)
-    assert [rows(conn, f"table {table}") for table in tables] == before
+    with psycopg.connect(pgflow_dsn, autocommit=True) as conn:
+        conn.execute("select pgflow.create_flow('kept'), pgflow.add_step('kept', 'a')")
+        conn.execute("select pgflow.start_flow('kept', '[1, 2]')")
+        before = [rows(conn, f"table {table}") for table in tables]
+        assert all(before)
+        _is_refused(pgflow_dsn, r"pgflow for TypeScript \(about 0\.8\)", _DROP + _WORK)
+        assert [rows(conn, f"table {table}") for table in tables] == before
 
-    # its result has named columns since 0.8.0
-    conn.execute("drop function pgflow.set_vt_batch")
+
+@pytest.mark.slow
+def test_an_earlier_version_of_typescripts_core_is_told_from_0_8(empty_dsn: str) -> None:
+    before_0_8 = [migration for migration in npm.migrations() if migration.name < "20251006"]
+    with psycopg.connect(empty_dsn, autocommit=True) as conn:
+        conn.execute(REALTIME)
+        install_pgflow(conn, before_0_8)
     _is_refused(empty_dsn, r"pgflow for TypeScript \(older than 0\.8\)", _DROP + _WORK)
 
 
-def _disown(conn: psycopg.Connection) -> None:
-    """Ours keeps the contract of 0.14: without our bookkeeping nothing else tells them apart."""
-    conn.execute("drop table pgflow.schema_migrations, pgflow.schema_functions")
-
-
 def test_a_later_version_of_typescripts_core_is_told_from_0_8(dsn: str, conn: psycopg.Connection) -> None:
-    _disown(conn)
+    disown(conn)
     _is_refused(dsn, r"pgflow for TypeScript \(newer than 0\.8\.1\)", _DROP + _WORK)
 
 
 def test_supabases_bookkeeping_tells_the_last_migration(dsn: str, conn: psycopg.Connection) -> None:
-    _disown(conn)
+    disown(conn)
     conn.execute(
         "create schema supabase_migrations "
         "create table schema_migrations (version text primary key, statements text[], name text)"
@@ -77,7 +78,7 @@ def test_supabases_bookkeeping_tells_the_last_migration(dsn: str, conn: psycopg.
 
 def test_supabases_bookkeeping_may_be_closed_to_us(dsn: str) -> None:
     with plain_owner(dsn) as plain, psycopg.connect(dsn) as admin:
-        _disown(admin)
+        disown(admin)
         admin.execute("grant usage on schema pgflow to public")
         admin.execute("create schema supabase_migrations create table schema_migrations (version text, name text)")
         admin.commit()
