@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from tests.conftest import _database
+from tests.databases import new_database
 from tests.foreign import npm
 from tests.foreign.cores import REALTIME, disown, install_pgflow
 
@@ -19,7 +19,7 @@ VERSIONS = [pytest.param("0.8.1", marks=pytest.mark.slow), "0.14"]
 @pytest.fixture(scope="session")
 def _pgflow_template(server: str) -> Iterator[str]:
     migrations = npm.migrations()
-    with _database(server) as dsn:
+    with new_database(server) as dsn:
         with psycopg.connect(dsn, autocommit=True) as connection:
             connection.execute(REALTIME)
             install_pgflow(connection, migrations)
@@ -29,7 +29,7 @@ def _pgflow_template(server: str) -> Iterator[str]:
 @pytest.fixture
 def pgflow_dsn(server: str, _pgflow_template: str) -> Iterator[str]:
     """The address of a new database with the core of `@pgflow/core` 0.8.1."""
-    with _database(server, template=_pgflow_template) as dsn:
+    with new_database(server, template=_pgflow_template) as dsn:
         yield dsn
 
 

@@ -19,7 +19,8 @@ from psycopg.sql import SQL, Identifier
 from pgflow import Client, Flow, Run, Worker, calls, schema
 from pgflow.errors import DatabaseError, FlowNotFound
 from tests.databases import Databases
-from tests.schema.support import objects, plain_owner
+from tests.schema.catalog import objects
+from tests.schema.support import plain_owner
 from tests.support import rows, value
 
 READS = {"ensure_flow_compiled", "_get_flow_shape", "_compare_flow_shapes", "is_local", "is_valid_slug"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import psycopg
 import pytest
 
@@ -28,6 +30,12 @@ _CHANGES = [
     "alter function pgflow.is_local() reset all",
     "create function pgflow.is_local(more int) returns boolean return true",
 ]
+
+
+@pytest.fixture
+def conn(installed_dsn: str) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(installed_dsn, autocommit=True) as connection:
+        yield connection
 
 
 def test_a_fresh_install_is_what_is_written_down(conn: psycopg.Connection) -> None:

@@ -16,7 +16,7 @@ from psycopg.errors import SyntaxErrorOrAccessRuleViolation, UndefinedTable
 from pgflow import Client, Flow, Permanent, Worker, calls
 from pgflow.errors import FlowDefinitionError, FlowNotFound, InvalidInputError, PgflowError
 from tests.cli.conftest import app, cli
-from tests.schema.support import objects
+from tests.schema.catalog import objects
 from tests.support import rows
 
 __all__ = ["app", "cli"]

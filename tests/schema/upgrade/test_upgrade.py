@@ -50,12 +50,14 @@ def old(old_dsn: str) -> Iterator[psycopg.Connection]:
         yield connection
 
 
-def test_an_upgraded_database_has_the_schema_of_a_fresh_one(old_dsn: str, dsn: str) -> None:
+def test_an_upgraded_database_has_the_schema_of_a_fresh_one(old_dsn: str, installed_dsn: str) -> None:
     schema.migrate(old_dsn)
-    assert objects(old_dsn, "pgflow") == objects(dsn, "pgflow")
-    with psycopg.connect(old_dsn) as upgraded, psycopg.connect(dsn) as fresh:
-        for noted in ("number, name from pgflow.schema_migrations", "name, checksum from pgflow.schema_functions"):
-            assert set(rows(upgraded, f"select {noted}")) == set(rows(fresh, f"select {noted}"))
+    assert objects(old_dsn, "pgflow") == objects(installed_dsn, "pgflow")
+    with psycopg.connect(old_dsn) as upgraded, psycopg.connect(installed_dsn) as fresh:
+        migrations, functions = "table pgflow.schema_migrations", "table pgflow.schema_functions"
+        assert {row[:2] for row in rows(upgraded, migrations)} == {row[:2] for row in rows(fresh, migrations)}
+        # what a migration dropped stays noted
+        assert {row[:2] for row in rows(upgraded, functions)} >= {row[:2] for row in rows(fresh, functions)}
     assert schema.migrate(old_dsn) == []
 
 
