@@ -154,7 +154,7 @@ def test_a_deadlock_with_a_worker_is_no_failure(dsn: str, monkeypatch: pytest.Mo
     """Found by chaos: workers read the views that a migration replaces, in another order."""
     tries: list[str] = []
     migrate = schema._migrate
-    monkeypatch.setattr(schema, "_migrate", lambda dsn: tries.append(dsn) or migrate(dsn))
+    monkeypatch.setattr(schema, "_migrate", lambda dsn, roles: tries.append(dsn) or migrate(dsn, roles=roles))
     with psycopg.connect(dsn, autocommit=True) as admin, psycopg.connect(dsn) as worker, ThreadPoolExecutor() as pool:
         admin.execute(
             "update pgflow.schema_functions set checksum = 'old' where name ~ '^_(step_inputs|worker_holds)$'"
