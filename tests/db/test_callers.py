@@ -353,7 +353,9 @@ def test_a_savepoint_of_the_callers_holds_an_error(dsn: str, conn: psycopg.Conne
     assert len(ids(conn)) == 1
 
 
-@pytest.mark.parametrize("given", [object(), 5, "postgresql:///app", Client, []], ids=repr)
+@pytest.mark.parametrize(
+    "given", [object(), 5, "postgresql:///app", Client, []], ids=lambda given: type(given).__name__
+)
 async def test_anything_else_is_refused(client: Client, aclient: AsyncClient, given: Any) -> None:
     expected = "connection: expected a psycopg, SQLAlchemy, asyncpg or Django connection, or an SQLAlchemy session"
     with pytest.raises(InvalidInputError, match=expected):
