@@ -33,8 +33,8 @@ demo: setup ## survey Python's standard library with a flow, on a PostgreSQL of 
 test: setup ## the test suite, without what is slow (PGFLOW_TEST_DSN: on another server)
 	$(BIN)/pytest -m 'not slow' $(SPREAD) $(PYTEST_ARGS)
 
-test-slow: setup ## only what is slow
-	scripts/with_faketime.sh $(BIN)/pytest -m slow $(PYTEST_ARGS)
+test-slow: setup ## only what is slow (installs Debian's PgBouncer and libfaketime, as root, if they are not there)
+	scripts/with_faketime.sh scripts/with_pgbouncer.sh $(BIN)/pytest -m slow $(PYTEST_ARGS)
 
 test-pg%: setup ## the test suite on PostgreSQL 14 to 18, as in test-pg14 (15: Debian's; the others: npm's)
 	scripts/with_postgres.sh $* $(BIN)/pytest -m 'not slow' $(SPREAD) $(PYTEST_ARGS)

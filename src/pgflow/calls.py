@@ -568,6 +568,11 @@ def mark_worker_stopped(worker_id: UUID) -> Call[None]:
     return Call("select pgflow.mark_worker_stopped(%s::uuid)", (worker_id,), _nothing)
 
 
+def notify(channel: str, payload: str) -> Call[None]:
+    """Tells whoever listens on this channel."""
+    return Call("select pg_notify(%s, %s)", (channel, payload), _nothing)
+
+
 def requeue_stalled_tasks() -> Call[int]:
     """-> how many stalled tasks went back to their queues."""
     return Call("select pgflow.requeue_stalled_tasks()", (), _one_value)

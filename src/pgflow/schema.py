@@ -138,7 +138,7 @@ def prepare(database: AsyncDatabase | Database) -> None:
     if database.is_embedded:
         migrate(database.dsn)
         return
-    with translated(database.dsn), psycopg.connect(database.dsn) as connection:
+    with translated(database.dsn), psycopg.connect(database.dsn, autocommit=True) as connection:
         _refuse_foreign(connection)
         done = _applied_migrations(connection)
     if not done:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 import traceback
 from typing import Any
 
@@ -13,7 +15,9 @@ from pgflow import AsyncClient, Client
 from pgflow.calls import Call
 from pgflow.config import SettingsError, load
 from pgflow.db import AsyncDatabase, Database, is_transient
+from pgflow.db._async import _LONGEST_WAIT
 from pgflow.errors import DatabaseError, DatabaseUnreachable, FlowNotFound, PgflowError, RunNotFound, SchemaError
+from tests.faults.proxy import Proxy
 
 
 def ask(sql: str) -> Call[Any]:
@@ -37,7 +41,7 @@ def ask(sql: str) -> Call[Any]:
         ("do $$ begin raise sqlstate '55P03'; end $$", DatabaseError, True),
         ("do $$ begin raise sqlstate '54000'; end $$", DatabaseError, False),
         ("do $$ begin raise sqlstate '42501'; end $$", DatabaseError, True),
-        ("do $$ begin raise sqlstate '25006'; end $$", DatabaseError, True),
+        ("do $$ begin raise sqlstate '25006'; end $$", DatabaseUnreachable, True),
         ("do $$ begin raise sqlstate '58030'; end $$", DatabaseError, True),
         ("do $$ begin raise sqlstate 'XX000'; end $$", DatabaseError, False),
     ],
@@ -51,17 +55,56 @@ async def test_postgresqls_errors_become_ours(database: AsyncDatabase, sql: str,
     assert isinstance(caught.value.__cause__, psycopg.Error)
 
 
-async def test_a_database_goes_on_after_its_connections_were_killed(
-    dsn: str, database: AsyncDatabase, conn: psycopg.Connection
+async def test_connections_that_were_killed_while_idle_are_replaced_before_anybody_gets_them(
+    database: AsyncDatabase, conn: psycopg.Connection
 ) -> None:
-    await database.run(ask("select 1"))
-    conn.execute(
-        "select pg_terminate_backend(pid) from pg_stat_activity "
-        "where datname = current_database() and pid <> pg_backend_pid()"
-    )
+    idle = await asyncio.gather(*(database.run(ask("select pg_backend_pid(), pg_sleep(0.1)")) for _ in range(4)))
+    pids = {pid for [(pid, _)] in idle}
+    assert len(pids) > 1
+    conn.execute("select pg_terminate_backend(pid, 5000) from unnest(%s::int[]) as pid", [list(pids)])
+    for _ in range(8):
+        [(pid,)] = await database.run(ask("select pg_backend_pid()"))
+        assert pid not in pids
+
+
+async def test_a_connection_that_was_killed_at_work_fails_its_call_alone(database: AsyncDatabase) -> None:
     with pytest.raises(DatabaseUnreachable):
-        await database.run(ask("select 1"))
+        await database.run(ask("select pg_terminate_backend(pg_backend_pid())"))
     assert await database.run(ask("select 1")) == [(1,)]
+
+
+async def test_who_waits_for_a_connection_learns_at_once_that_the_database_refuses_it(dsn: str) -> None:
+    async with Proxy(dsn) as network, AsyncDatabase(load(dsn=network.dsn)) as database:
+        await database.run(ask("select 1"))
+        network.refuse()
+        with pytest.raises(DatabaseUnreachable):
+            await database.run(ask("select 1"))  # whose connection may have been idle until then
+        began = time.monotonic()
+        with pytest.raises(DatabaseUnreachable, match="refused"):
+            await database.run(ask("select 1"))
+        assert time.monotonic() - began < _LONGEST_WAIT
+        await network.heal()
+        assert await database.run(ask("select 1")) == [(1,)]
+
+
+async def test_who_waits_while_all_connections_are_in_use_gets_one_in_the_end(dsn: str) -> None:
+    async with AsyncDatabase(load(dsn=dsn), max_size=1) as database:
+        busy = asyncio.create_task(database.run(ask("select pg_sleep(1)")))
+        await asyncio.sleep(0)
+        assert await database.run(ask("select 1")) == [(1,)]
+        await busy
+
+
+async def test_a_connection_to_a_server_that_cannot_be_written_is_given_up(dsn: str, conn: psycopg.Connection) -> None:
+    write = ask("insert into pgflow.flows (flow_slug) values ('written') returning flow_slug")
+    conn.execute(f"alter database {conn.info.dbname} set default_transaction_read_only = on")
+    async with AsyncDatabase(load(dsn=dsn)) as database:
+        with pytest.raises(
+            DatabaseUnreachable, match=r"cannot be written \(.*read-only transaction\): is it a standby"
+        ):
+            await database.run(write)
+        conn.execute(f"alter database {conn.info.dbname} reset default_transaction_read_only")
+        await database.run(write)
 
 
 async def test_a_closed_database_says_so_and_closing_twice_is_fine(dsn: str) -> None:

@@ -60,7 +60,7 @@ async def test_a_listener_that_lost_its_connection_comes_back_and_looks_for_what
     flow = one_task_flow(lambda flow_input: flow_input)
     listeners = (
         "from pg_stat_activity where datname = current_database() and application_name = 'pgflow' "
-        "and query like 'select pg_notify%%' and pid <> pg_backend_pid()"
+        "and query like 'listen%%pgflow_work%%' and pid <> pg_backend_pid()"
     )
     async with Worker([flow], dsn=dsn, poll_interval=LONG) as worker, AsyncClient(dsn) as client:
         await idle(worker)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,17 +11,19 @@ from typing import Self, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from pgflow.calls import Call
 from pgflow.config import Settings
-from pgflow.db.address import Address, prepare
+from pgflow.db.address import Address, has_ended, prepare
 from pgflow.db.errors import translated
 
 T = TypeVar("T")
 
-#: Seconds that a call waits for a connection, be it that all are in use or that the database is away.
+#: Seconds that a call waits for a connection while all are in use, or the database does not even refuse one.
 _LONGEST_WAIT = 5.0
+#: Seconds after which whoever waits for a connection looks whether the database is away: the pool would not say so.
+_LOOK = 0.25
 
 
 class AsyncDatabase:
@@ -37,6 +40,7 @@ class AsyncDatabase:
         self._max_size = max_size
         self._address: Address | None = None
         self._pool: AsyncConnectionPool[AsyncConnection] | None = None
+        self._refusals = 0
         self._spare: deque[AsyncConnection] = deque()  # whose pop is atomic: threads share a Database
 
     @property
@@ -61,10 +65,11 @@ class AsyncDatabase:
                 self.dsn,
                 min_size=0,
                 max_size=self._max_size,
-                timeout=_LONGEST_WAIT,
                 reconnect_timeout=0,  # the next caller tries again, not a background task at its growing leisure
+                reconnect_failed=self._count_refusal,
                 open=False,
-                configure=_configure,
+                configure=_configure_pooled,
+                check=self._check,
                 kwargs={"autocommit": True},
             )
             await self._pool.open()
@@ -92,13 +97,50 @@ class AsyncDatabase:
 
     async def run(self, call: Call[T]) -> T:
         """Runs one Call and returns its decoded answer."""
-        if self._pool is None:
-            raise RuntimeError("the database is not open: use it as a context manager")
         with translated(self.dsn):
-            async with self._pool.connection() as connection:
+            async with self._connection() as connection:
                 cursor = await connection.execute(call.sql, call.args)
                 rows = await cursor.fetchall()
         return call.decode(rows)
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[AsyncConnection]:
+        """A connection of the pool's."""
+        if self._pool is None:
+            raise RuntimeError("the database is not open: use it as a context manager")
+        connection = await self._take(self._pool)
+        try:
+            yield connection
+        except psycopg.errors.ReadOnlySqlTransaction:
+            await connection.close()  # after a failover the address may lead to another server
+            raise
+        finally:
+            await self._pool.putconn(connection)
+
+    async def _take(self, pool: AsyncConnectionPool[AsyncConnection]) -> AsyncConnection:
+        """Waits while all are in use, but not for a database that refuses connections."""
+        deadline = time.monotonic() + _LONGEST_WAIT
+        while True:
+            refusals = self._refusals
+            try:
+                return await pool.getconn(timeout=_LOOK)
+            except PoolTimeout:
+                if self._refusals > refusals:
+                    async with await self.connect():  # raises the reason, which the pool keeps to itself
+                        continue
+                if time.monotonic() > deadline:
+                    raise
+
+    def _count_refusal(self, _: object) -> None:
+        self._refusals += 1
+
+    async def _check(self, connection: AsyncConnection) -> None:
+        """Sorts out a connection that has ended while it was idle; all others are suspected, too, and made anew."""
+        if has_ended(connection):
+            await connection.close()
+            if self._pool is not None:
+                await self._pool.drain()
+            raise psycopg.OperationalError("the connection has ended")
 
     async def connect(self, dsn: str | None = None) -> AsyncConnection:
         """A connection of one's own, in autocommit (for LISTEN, say)."""
@@ -115,10 +157,7 @@ class AsyncDatabase:
         """
         dsn = self.settings.listen_dsn or self.dsn
         with translated(dsn):
-            try:
-                connection = self._spare.pop()
-            except IndexError:
-                connection = await self.connect(dsn)
+            connection = await self._spare_or_new(dsn)
             try:
                 for channel in channels:
                     await connection.execute(psycopg.sql.SQL("listen {}").format(psycopg.sql.Identifier(channel)))
@@ -132,6 +171,30 @@ class AsyncDatabase:
             else:
                 self._spare.append(connection)
 
+    async def _spare_or_new(self, dsn: str) -> AsyncConnection:
+        while self._spare:
+            try:
+                connection = self._spare.pop()
+            except IndexError:  # another thread was quicker
+                break
+            if not has_ended(connection):
+                return connection
+            await connection.close()
+        return await self.connect(dsn)
+
 
 async def _configure(connection: AsyncConnection) -> None:
+    """Behind a pooler, which invents the pid it tells, a statement may run elsewhere than where it was prepared."""
     prepare(connection)
+    cursor = await connection.execute("select pg_backend_pid()")
+    if await cursor.fetchone() != (connection.info.backend_pid,):
+        connection.prepare_threshold = None
+
+
+async def _configure_pooled(connection: AsyncConnection) -> None:
+    await _configure(connection)
+    # a pooler may let us hear what another of its clients listened to: psycopg would keep that for ever
+    connection.add_notify_handler(_ignore)
+
+
+def _ignore(_: object) -> None: ...

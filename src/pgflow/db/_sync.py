@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,17 +11,19 @@ from typing import Self, TypeVar
 
 import psycopg
 from psycopg import Connection
-from psycopg_pool import ConnectionPool
+from psycopg_pool import ConnectionPool, PoolTimeout
 
 from pgflow.calls import Call
 from pgflow.config import Settings
-from pgflow.db.address import Address, prepare
+from pgflow.db.address import Address, has_ended, prepare
 from pgflow.db.errors import translated
 
 T = TypeVar("T")
 
-#: Seconds that a call waits for a connection, be it that all are in use or that the database is away.
+#: Seconds that a call waits for a connection while all are in use, or the database does not even refuse one.
 _LONGEST_WAIT = 5.0
+#: Seconds after which whoever waits for a connection looks whether the database is away: the pool would not say so.
+_LOOK = 0.25
 
 
 class Database:
@@ -37,6 +40,7 @@ class Database:
         self._max_size = max_size
         self._address: Address | None = None
         self._pool: ConnectionPool[Connection] | None = None
+        self._refusals = 0
         self._spare: deque[Connection] = deque()  # whose pop is atomic: threads share a Database
 
     @property
@@ -61,10 +65,11 @@ class Database:
                 self.dsn,
                 min_size=0,
                 max_size=self._max_size,
-                timeout=_LONGEST_WAIT,
                 reconnect_timeout=0,  # the next caller tries again, not a background task at its growing leisure
+                reconnect_failed=self._count_refusal,
                 open=False,
-                configure=_configure,
+                configure=_configure_pooled,
+                check=self._check,
                 kwargs={"autocommit": True},
             )
             self._pool.open()
@@ -92,12 +97,49 @@ class Database:
 
     def run(self, call: Call[T]) -> T:
         """Runs one Call and returns its decoded answer."""
-        if self._pool is None:
-            raise RuntimeError("the database is not open: use it as a context manager")
-        with translated(self.dsn), self._pool.connection() as connection:
+        with translated(self.dsn), self._connection() as connection:
             cursor = connection.execute(call.sql, call.args)
             rows = cursor.fetchall()
         return call.decode(rows)
+
+    @contextmanager
+    def _connection(self) -> Iterator[Connection]:
+        """A connection of the pool's."""
+        if self._pool is None:
+            raise RuntimeError("the database is not open: use it as a context manager")
+        connection = self._take(self._pool)
+        try:
+            yield connection
+        except psycopg.errors.ReadOnlySqlTransaction:
+            connection.close()  # after a failover the address may lead to another server
+            raise
+        finally:
+            self._pool.putconn(connection)
+
+    def _take(self, pool: ConnectionPool[Connection]) -> Connection:
+        """Waits while all are in use, but not for a database that refuses connections."""
+        deadline = time.monotonic() + _LONGEST_WAIT
+        while True:
+            refusals = self._refusals
+            try:
+                return pool.getconn(timeout=_LOOK)
+            except PoolTimeout:
+                if self._refusals > refusals:
+                    with self.connect():  # raises the reason, which the pool keeps to itself
+                        continue
+                if time.monotonic() > deadline:
+                    raise
+
+    def _count_refusal(self, _: object) -> None:
+        self._refusals += 1
+
+    def _check(self, connection: Connection) -> None:
+        """Sorts out a connection that has ended while it was idle; all others are suspected, too, and made anew."""
+        if has_ended(connection):
+            connection.close()
+            if self._pool is not None:
+                self._pool.drain()
+            raise psycopg.OperationalError("the connection has ended")
 
     def connect(self, dsn: str | None = None) -> Connection:
         """A connection of one's own, in autocommit (for LISTEN, say)."""
@@ -114,10 +156,7 @@ class Database:
         """
         dsn = self.settings.listen_dsn or self.dsn
         with translated(dsn):
-            try:
-                connection = self._spare.pop()
-            except IndexError:
-                connection = self.connect(dsn)
+            connection = self._spare_or_new(dsn)
             try:
                 for channel in channels:
                     connection.execute(psycopg.sql.SQL("listen {}").format(psycopg.sql.Identifier(channel)))
@@ -131,6 +170,30 @@ class Database:
             else:
                 self._spare.append(connection)
 
+    def _spare_or_new(self, dsn: str) -> Connection:
+        while self._spare:
+            try:
+                connection = self._spare.pop()
+            except IndexError:  # another thread was quicker
+                break
+            if not has_ended(connection):
+                return connection
+            connection.close()
+        return self.connect(dsn)
+
 
 def _configure(connection: Connection) -> None:
+    """Behind a pooler, which invents the pid it tells, a statement may run elsewhere than where it was prepared."""
     prepare(connection)
+    cursor = connection.execute("select pg_backend_pid()")
+    if cursor.fetchone() != (connection.info.backend_pid,):
+        connection.prepare_threshold = None
+
+
+def _configure_pooled(connection: Connection) -> None:
+    _configure(connection)
+    # a pooler may let us hear what another of its clients listened to: psycopg would keep that for ever
+    connection.add_notify_handler(_ignore)
+
+
+def _ignore(_: object) -> None: ...

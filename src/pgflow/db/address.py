@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import select
 import sys
 from typing import Any
 
@@ -90,3 +91,12 @@ def prepare(connection: Connection[Any] | AsyncConnection[Any]) -> None:
     """Sets a fresh connection up the way `calls` expects it."""
     connection.adapters.register_loader("jsonb", _RawJson)
     connection.adapters.register_loader("json", _RawJson)
+
+
+def has_ended(connection: Connection[Any] | AsyncConnection[Any]) -> bool:
+    """Whether an idle connection was lost: nothing but the server's farewell, or the network's, comes unasked."""
+    if connection.closed:
+        return True
+    waiting = select.poll()
+    waiting.register(connection.fileno(), select.POLLIN)
+    return bool(waiting.poll(0))

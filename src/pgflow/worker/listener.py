@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable
 
 from psycopg import AsyncConnection
 
+from pgflow import calls
 from pgflow.db import AsyncDatabase
 from pgflow.worker.service import Service
 
@@ -65,9 +66,13 @@ class Listener(Service):
         await super().stop()
 
     async def _prove(self, connection: AsyncConnection) -> None:
-        """Sends itself a notification and waits for it."""
+        """Sends itself a notification and waits for it.
+
+        On another connection: behind a pooler this one may meet, by chance, the very session that listens for it,
+        and hear what is said in answer to its own statement, but nothing afterwards.
+        """
         token = f"proof {id(self)} {time.monotonic_ns()}"
-        await connection.execute("select pg_notify(%s, %s)", (CHANNEL, token))
+        await self._database.run(calls.notify(CHANNEL, token))
         heard = await self._hear(connection, _PROOF_TIMEOUT, until=token)
         if heard and not self.hears.is_set():
             self.hears.set()
