@@ -178,7 +178,7 @@ class RetryAfter(HandlerSignal):
     """Raised by a handler: try again after `seconds` (an attempt is used up, as by any failure)."""
 
     def __init__(self, seconds: float, message: str | None = None) -> None:
-        if not seconds >= 0:
-            raise ValueError(f"RetryAfter takes seconds >= 0, not {seconds!r}")
+        if not 0 <= seconds <= 10**9:  # no date of PostgreSQL's would be so late
+            raise ValueError(f"RetryAfter takes seconds >= 0 (and at most 10**9), not {seconds!r}")
         self.seconds = float(seconds)
         super().__init__(message or f"retry after {seconds:g} s")

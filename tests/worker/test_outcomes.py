@@ -12,7 +12,7 @@ import pytest
 from pydantic import AfterValidator, BaseModel
 
 from pgflow import AsyncClient, Context, Flow, Permanent, RetryAfter, Run, Worker
-from pgflow.worker.runner import LONGEST_ERROR
+from pgflow.worker.error_text import LONGEST_ERROR
 from tests.support import value
 from tests.worker.support import one_task_flow, tasks, work
 

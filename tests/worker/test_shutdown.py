@@ -42,11 +42,11 @@ def begun(running: subprocess.Popen[str], count: int) -> None:
         assert running.stdout.readline().startswith("begun")
 
 
-def start(dsn: str) -> None:
+def start(dsn: str, count: int = 5) -> None:
     flow = Flow("stopping", timeout=600)
     flow.map(slug="handler")(lambda n: n)
     with Client(dsn) as client:
-        client.start(flow, list(range(5)))
+        client.start(flow, list(range(count)))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -61,6 +61,42 @@ def test_a_signal_lets_running_tasks_finish_and_takes_no_new_ones(
     assert [t["status"] for t in tasks(conn, "handler")] == ["completed"] * 2 + ["queued"] * 3
     assert [t["attempts_count"] for t in tasks(conn, "handler")] == [1, 1, 0, 0, 0]
     assert value(conn, "select count(*) from pgflow.workers where stopped_at is not null") == 1
+
+
+LOAD = """
+    import asyncio, sys
+    from pgflow import Flow, Worker
+
+    flow = Flow("stopping", timeout=600)
+
+    @flow.map
+    async def handler(n: int) -> int:
+        await asyncio.sleep(600 if n % 100 == 0 else 0.01)
+        sys.stdout.write(f"done {n}\\n")
+        return n
+
+    sys.exit(Worker([flow], dsn=sys.argv[1], concurrency=50, grace=1).run())
+"""
+
+
+def test_under_load_every_finished_result_is_stored_and_the_rest_handed_back(
+    dsn: str, conn: psycopg.Connection, tmp_path: Path
+) -> None:
+    start(dsn, 3000)
+    with process(tmp_path, LOAD, dsn) as running:
+        assert running.stdout is not None
+        done = [running.stdout.readline() for _ in range(200)]
+        running.send_signal(signal.SIGTERM)
+        out, _ = running.communicate(timeout=60)
+        assert running.returncode == 0
+    finished = {int(line.split()[1]) for line in [*done, *out.splitlines()]}
+    ended = {t["task_index"]: t for t in tasks(conn, "handler")}
+    assert {n for n, task in ended.items() if task["status"] == "completed"} == finished
+    assert len(finished) < 3000
+    assert {(t["status"], t["attempts_count"], t["requeued_count"]) for n, t in ended.items() if n not in finished} == {
+        ("queued", 0, 0)
+    }
+    assert value(conn, "select count(*) from pgmq.q_stopping where vt > clock_timestamp()") == 0
 
 
 def test_after_the_grace_period_tasks_are_handed_back_at_once_with_their_attempt(

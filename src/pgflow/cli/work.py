@@ -11,6 +11,7 @@ import typer
 
 from pgflow.cli.flows import find_served
 from pgflow.worker import Supervisor, Worker
+from pgflow.worker.leftovers import exit_past_threads
 
 
 def worker(
@@ -63,7 +64,7 @@ def worker(
     if processes > 1:
         return Supervisor(_command(flows, options, verbose=verbose), processes, _environment(dsn)).run()
     found = {id(flow): flow for reference in flows for flow in find_served(reference)}
-    return Worker(list(found.values()), dsn=dsn, **options).run()
+    return exit_past_threads(Worker(list(found.values()), dsn=dsn, **options).run())
 
 
 def _command(flows: list[str], options: Mapping[str, Any], *, verbose: bool) -> list[str]:

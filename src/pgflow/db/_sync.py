@@ -80,7 +80,7 @@ class Database:
     def close(self) -> None:
         """Closes all connections, and gives up the embedded server; safe to call twice."""
         if self._pool is not None:
-            self._pool.close()
+            self._pool.close(timeout=1)  # one of its tasks may wait for a database that does not answer
         while self._spare:
             self._spare.pop().close()
         if self._address is not None:

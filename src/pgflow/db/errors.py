@@ -57,7 +57,7 @@ def translated(dsn: str) -> Iterator[None]:
 def _translate(error: psycopg.Error | PoolTimeout, dsn: str) -> Exception:
     text = _first_line(error)
     match error:
-        case pg.ReadOnlySqlTransaction():
+        case psycopg.errors.ReadOnlySqlTransaction():
             return DatabaseUnreachable(f"{_place(dsn)} cannot be written ({text}): is it a standby, or in a failover?")
         case PoolTimeout():
             return DatabaseUnreachable(f"no connection to {_place(dsn)} within the pool's timeout")

@@ -161,5 +161,5 @@ def _failed(error: BaseException, kind: FailureKind) -> Answer:
 def _message(error: BaseException) -> str:
     try:
         return str(error)[:_LONGEST_MESSAGE]
-    except Exception:
+    except BaseException:  # a user's __str__ may raise anything
         return "(its message cannot be printed)"

@@ -52,7 +52,7 @@ class Heartbeat:
         self._stopped.set()
         self._due.set()
         if self._thread is not None:
-            await asyncio.to_thread(self._thread.join, 5)
+            await asyncio.to_thread(self._thread.join, 1)
 
     def _beat(self, loop: asyncio.AbstractEventLoop) -> None:
         while not self._stopped.is_set():

@@ -24,15 +24,15 @@ from pgflow.executors import (
 from pgflow.flow import Context, Flow, Handlers, Step
 from pgflow.flow.context import context_fields
 from pgflow.records import Outcome, Task, TaskKey, Verdict
+from pgflow.worker.complaints import Complain, Complaints, in_full
 from pgflow.worker.deadlines import Deadlines
+from pgflow.worker.error_text import error_text
 from pgflow.worker.held import Held, Holding
 from pgflow.worker.inputs import Inputs
 from pgflow.worker.transactional import Transactional
 
 logger = logging.getLogger("pgflow.worker")
 
-#: Characters of an error_message that are stored; the log has it whole.
-LONGEST_ERROR = 4096
 #: Seconds that a cancelled async handler gets for its clean-up: its outcome must arrive before its lease ends, which
 #: is never later than the timeout + 2 s.
 CANCEL_GRACE = 1.0
@@ -73,6 +73,7 @@ class Runner:
         self._deadlines = Deadlines()
         self._processes = processes
         self._transactional = transactional
+        self._complaints = Complaints()
 
     async def close(self) -> None:
         """Whatever handler still runs is left to itself, or killed with its process."""
@@ -84,6 +85,7 @@ class Runner:
         self._loop.close()
         self._threads.close()
         self._deadlines.close()
+        self._complaints.close()
 
     async def run(self, holding: Holding) -> Outcome | Verdict:
         """The outcome; of a transactional step the verdict on it, if it was settled.
@@ -106,7 +108,7 @@ class Runner:
         except BaseException as error:  # a user's validator may raise anything, too, and the loop must not see it
             if isinstance(error, asyncio.CancelledError) and _is_cancelled():
                 raise
-            return failure(step, task, error)
+            return failure(step, task, error, self._complaints.note)
 
     def _step_of(self, task: Task) -> Step[Any, Any] | None:
         if (flow := self._flows.get(task.flow_slug)) is not None:
@@ -210,17 +212,15 @@ def _is_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-def failure(step: Step[Any, Any], task: Task, error: BaseException) -> Outcome:
-    """The outcome of a task whose handler, or whose values, went wrong; the traceback goes to the log."""
-    if isinstance(error, InvalidInputError):
-        logger.warning("%s: %s", task, error)
-        return Outcome.failed(task.key, error_text(error), permanent=True)
+def failure(step: Step[Any, Any], task: Task, error: BaseException, complain: Complain = in_full) -> Outcome:
+    """The outcome of a task whose handler, or whose values, went wrong; the log is told."""
     if isinstance(error, ResultRefused):
         return refusal(task.key, error.__cause__ or error)
     cause = error.error if isinstance(error, HandlerRaised) else error
-    logger.warning(
-        "%s failed, attempt %s of %s: %s", task, task.attempt, task.max_attempts, error_text(cause), exc_info=cause
-    )
+    # of our own errors the place says nothing
+    complain(task, cause, with_traceback=not isinstance(error, InvalidInputError | HandlerTimeout))
+    if isinstance(error, InvalidInputError):
+        return Outcome.failed(task.key, error_text(error), permanent=True)
     return Outcome.failed(
         task.key,
         error_text(cause),
@@ -241,14 +241,3 @@ def _is_final(step: Step[Any, Any], error: BaseException, cause: BaseException) 
     if isinstance(error, HandlerRaised) and not isinstance(cause, FromProcess):
         return step.retry.is_final(cause)
     return isinstance(cause, Permanent)
-
-
-def error_text(error: BaseException) -> str:
-    """`TypeName: message`, fit to be stored: at most LONGEST_ERROR characters, without those PostgreSQL refuses."""
-    try:
-        message = str(error)
-    except Exception:
-        message = "(its message cannot be printed)"
-    text = f"{type(error).__name__}: {message}" if message else type(error).__name__
-    text = text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
-    return text if len(text) <= LONGEST_ERROR else text[: LONGEST_ERROR - 1] + "…"

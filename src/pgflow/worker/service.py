@@ -35,12 +35,12 @@ class Service:
         self._awake.set()
 
     async def stop(self) -> None:
-        """Lets a `run_once` that is under way finish, for a few seconds; then cancels it."""
+        """Lets a `run_once` that is under way finish, for a second; then cancels it."""
         self._stopping = True
         self.wake()
         if self._task is None:
             return
-        _, pending = await asyncio.wait({self._task}, timeout=5)
+        _, pending = await asyncio.wait({self._task}, timeout=1)
         for task in pending:
             task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)

@@ -19,6 +19,7 @@ from pgflow.db import AsyncDatabase
 from pgflow.executors import ProcessExecutor
 from pgflow.flow import Flow, Handlers
 from pgflow.records import Outcome, Polled, Task, TaskKey, Verdict
+from pgflow.worker import leftovers
 from pgflow.worker.completer import Completer
 from pgflow.worker.core import Core, OwnCore
 from pgflow.worker.fetcher import Fetcher
@@ -34,8 +35,10 @@ from pgflow.worker.transactional import Transactional, open_transactional
 
 logger = logging.getLogger("pgflow.worker")
 
-#: Seconds that the last results get to reach the database once all handlers have ended.
-_FLUSH_SECONDS = 2.0
+#: Seconds after the grace period within which handlers are cancelled and the last results reach the database.
+_FAREWELL_SECONDS = 1.5
+#: Seconds for saying that we are gone.
+_GOODBYE_SECONDS = 0.5
 
 
 class Worker:
@@ -107,11 +110,13 @@ class Worker:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._on_signal, number)
+        loop.set_default_executor(leftovers.UnwaitedThreads())
         self._may_end = True
         async with follow_parent(self.stop), self:
             what = [*self._flows, *(["flows with handlers by name"] if self._handlers is not None else [])]
             logger.info("worker %s serves %s", self.worker_id, ", ".join(what))
             await self.stopped()
+        await leftovers.end_tasks()
         return self._status
 
     def _wear_out(self) -> None:
@@ -216,28 +221,35 @@ class Worker:
             service.start()
 
     async def _shut_down(self) -> None:
-        """Fetches nothing more, waits for handlers, hands back what is left, flushes, says good-bye."""
+        """Fetches nothing more, waits for handlers, hands back what is left, flushes, says good-bye.
+
+        All within the grace period and _FAREWELL_SECONDS, whatever handlers and the database do.
+        """
         self.stop()
-        await asyncio.gather(self._fetcher.stop(), *(service.stop() for service in self._services))
         for holding in self._held.step_back():
             self._hand_back(holding)
-        jobs = {h.job for h in self._held if h.job is not None and not h.job.done()}
-        if jobs:
-            _, late = await asyncio.wait(jobs, timeout=self.settings.grace)
-            for job in late:
-                job.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+        grace_ends = asyncio.get_running_loop().time() + self.settings.grace
+        hearing = [asyncio.create_task(service.stop()) for service in (self._fetcher, *self._services)]
+        await self._end_jobs(grace_ends)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_FLUSH_SECONDS):
+            async with asyncio.timeout_at(grace_ends + _FAREWELL_SECONDS):
+                await asyncio.gather(*hearing)
                 await self._completer.flush()
         if len(self._held):
             logger.warning("%s results could not be stored; their tasks will run again", len(self._held))
-        await self._completer.stop()
-        await self._heartbeat.stop()
+        await asyncio.gather(*hearing, self._completer.stop(), self._heartbeat.stop())
         await self._runner.close()
         with contextlib.suppress(Exception):
-            async with asyncio.timeout(_FLUSH_SECONDS):
+            async with asyncio.timeout(_GOODBYE_SECONDS):
                 await self._core.sign_off()
+
+    async def _end_jobs(self, grace_ends: float) -> None:
+        jobs = {h.job for h in self._held if h.job is not None and not h.job.done()}
+        if jobs:
+            _, late = await asyncio.wait(jobs, timeout=grace_ends - asyncio.get_running_loop().time())
+            for job in late:
+                job.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
     # -- flows that come and go
 
