@@ -42,6 +42,7 @@ flow = Flow("leaving", timeout=600)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left", LEFT)
 def test_the_process_ends(dsn, tmp_path, conn: psycopg.Connection, left: str) -> None:
     kind, what = LEFT[left]
