@@ -119,6 +119,25 @@ async def test_connections_that_are_reset_at_work_lose_nothing(dsn: str, conn: p
     assert_each_was_accepted_once(conn, 100)
 
 
+async def test_a_worker_that_stops_meanwhile_waits_for_the_database_within_its_grace(
+    dsn: str, conn: psycopg.Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    calls: list[int] = []
+    enough = asyncio.Event()
+    flow = waiting_flow(enough, calls)
+    async with Proxy(dsn) as network:
+        async with AsyncClient(dsn) as client, Worker([flow], dsn=network.dsn, grace=60):
+            run = await client.start(flow, [0, 1])
+            await aeventually(lambda: len(calls) == 2)
+            network.refuse()
+            enough.set()
+            await aeventually(lambda: "settling results fails" in caplog.text)
+            healing = asyncio.get_running_loop().call_later(0.5, lambda: asyncio.ensure_future(network.heal()))
+        assert healing.when() < asyncio.get_running_loop().time()
+        async with AsyncClient(dsn) as client:
+            assert (await client.get_run(run)).output == {"handler": [0, 1]}
+
+
 # ---------------------------------------------------------------------------------------- the server
 
 

@@ -78,15 +78,20 @@ class Complaints:
 
 def in_full(task: Task, error: BaseException, *, with_traceback: bool = True) -> None:
     """One line for this failure, and its traceback."""
-    text, shown = error_text(error), error if with_traceback else None
-    if shown is not None and not _is_printable(shown):
-        text, shown = f"{text} (its traceback is too long or too deep to be shown)", None
+    text, shown = error_text(error), None
+    if with_traceback:
+        printed = _printed(error)
+        if printed is None:
+            text = f"{text} (its traceback cannot be printed)"
+        elif len(printed) > _LONGEST_TRACEBACK:
+            text = f"{text}\n… {printed[-_LONGEST_TRACEBACK:]}"
+        else:
+            shown = error
     logger.warning(_FAILED, task, task.attempt, task.max_attempts, text, exc_info=shown)
 
 
-def _is_printable(error: BaseException) -> bool:
-    """Whether its traceback can be printed, and might be read: a chain of a thousand causes is neither."""
+def _printed(error: BaseException) -> str | None:
     try:
-        return sum(map(len, traceback.format_exception(error))) <= _LONGEST_TRACEBACK
-    except Exception:
-        return False
+        return "".join(traceback.format_exception(error))
+    except Exception:  # nested too deeply
+        return None

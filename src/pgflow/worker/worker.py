@@ -233,7 +233,7 @@ class Worker:
         await self._end_jobs(grace_ends)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(grace_ends + _FAREWELL_SECONDS):
-                await asyncio.gather(*hearing)
+                await asyncio.wait(hearing)  # which, unlike gather, leaves them alone when its time is up
                 await self._completer.flush()
         if len(self._held):
             logger.warning("%s results could not be stored; their tasks will run again", len(self._held))
