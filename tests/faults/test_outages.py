@@ -184,27 +184,24 @@ async def test_a_server_that_answers_but_does_not_serve(
     await survive(plain_dsn, dsn, outage(conn), caplog)
 
 
+@pytest.mark.slow
 async def test_sessions_that_are_ended_for_being_idle_do_no_harm(dsn: str, conn: psycopg.Connection) -> None:
-    for setting, limit in {"idle_session_timeout": "100ms", "idle_in_transaction_session_timeout": "1ms"}.items():
-        conn.execute(f"alter database {conn.info.dbname} set {setting} = '{limit}'")
-    flow: Flow[Any, Any] = Flow("idle")
-
-    @flow.step
-    async def first() -> int:
-        await asyncio.sleep(0.5)
-        return 1
-
-    @flow.step
-    async def second(first: int) -> int:
-        await asyncio.sleep(0.5)
-        return first + 1
-
+    calls: list[int] = []
+    enough = asyncio.Event()
+    flow = waiting_flow(enough, calls)
     async with Worker([flow], dsn=dsn), AsyncClient(dsn) as client:
-        run = await client.wait(await client.start(flow, None), timeout=60)
-        assert run.output == {"second": 2}
-        await asyncio.sleep(0.5)
-        assert (await client.get_run(run)) == run  # on connections that were ended meanwhile
-    assert {task["fence"] for task in tasks(conn, "first")} == {1}
+        for setting, limit in {"idle_session_timeout": "1s", "idle_in_transaction_session_timeout": "1ms"}.items():
+            conn.execute(f"alter database {conn.info.dbname} set {setting} = '{limit}'")
+        kill_backends(conn)  # the limits hold for new sessions
+        run = await client.start(flow, [1, 2])
+        waiting = asyncio.create_task(client.wait(run, timeout=60))
+        await aeventually(lambda: len(calls) == 2)
+        await asyncio.sleep(2.5)
+        enough.set()
+        assert (await waiting).output == {"handler": [1, 2]}
+        await asyncio.sleep(1.5)
+        assert (await client.get_run(run)).status == "completed"  # on connections that were ended meanwhile
+    assert {(task["fence"], task["attempts_count"]) for task in tasks(conn, "handler")} == {(1, 1)}
 
 
 @pytest.fixture
