@@ -16,6 +16,7 @@ from pgflow.db import AsyncDatabase, Database
 from tests.faults.pgbouncer import pooled
 from tests.support import aeventually
 from tests.worker.support import tasks
+from tests.worker.test_waking import idle
 
 pytestmark = pytest.mark.slow
 
@@ -71,7 +72,7 @@ async def test_a_direct_address_for_listening_is_heard(dsn: str, monkeypatch: py
     with pooled(dsn) as address:
         monkeypatch.setenv("PGFLOW_LISTEN_URL", dsn)
         async with Worker([flow], dsn=address, poll_interval=1000) as worker, AsyncClient(address) as client:
-            await asyncio.wait_for(worker._listener.hears.wait(), 20)
+            await idle(worker)
             run = await client.wait(await client.start(flow, [1, 2]), timeout=60)
             assert run.output == {"total": 3}
 
