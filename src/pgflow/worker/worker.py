@@ -35,8 +35,8 @@ from pgflow.worker.transactional import Transactional, open_transactional
 
 logger = logging.getLogger("pgflow.worker")
 
-#: Seconds after the grace period within which handlers are cancelled and the last results reach the database.
-_FAREWELL_SECONDS = 1.5
+#: Seconds that the last results get to reach the database, once all handlers have ended or the grace period is over.
+_FLUSH_SECONDS = 2.0
 #: Seconds for saying that we are gone.
 _GOODBYE_SECONDS = 0.5
 
@@ -223,16 +223,17 @@ class Worker:
     async def _shut_down(self) -> None:
         """Fetches nothing more, waits for handlers, hands back what is left, flushes, says good-bye.
 
-        All within the grace period and _FAREWELL_SECONDS, whatever handlers and the database do.
+        Results that wait for the database to come back have the whole grace period for it.
         """
         self.stop()
         for holding in self._held.step_back():
             self._hand_back(holding)
-        grace_ends = asyncio.get_running_loop().time() + self.settings.grace
+        loop = asyncio.get_running_loop()
+        grace_ends = loop.time() + self.settings.grace
         hearing = [asyncio.create_task(service.stop()) for service in (self._fetcher, *self._services)]
         await self._end_jobs(grace_ends)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout_at(grace_ends + _FAREWELL_SECONDS):
+            async with asyncio.timeout_at(max(grace_ends, loop.time()) + _FLUSH_SECONDS):
                 await asyncio.wait(hearing)  # which, unlike gather, leaves them alone when its time is up
                 await self._completer.flush()
         if len(self._held):
