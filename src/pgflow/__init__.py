@@ -17,7 +17,7 @@ from pgflow.client import AsyncClient, Client
 from pgflow.errors import Permanent, PgflowError, RetryAfter, RunFailed, RunTimeout
 from pgflow.execute import aexecute, aexecute_dynamic, execute, execute_dynamic
 from pgflow.flow import Context, Flow, FlowBuilder, FlowSpec, Handlers, Step, StepSpec, needs
-from pgflow.records import Run, StoredFlow
+from pgflow.records import Event, Run, StoredFlow
 from pgflow.worker import Worker
 
 __version__ = version("py-pgflow")
@@ -26,6 +26,7 @@ __all__ = [
     "AsyncClient",
     "Client",
     "Context",
+    "Event",
     "Flow",
     "FlowBuilder",
     "FlowSpec",

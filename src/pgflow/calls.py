@@ -236,6 +236,55 @@ def load_inputs(run_ids: Sequence[UUID]) -> Call[dict[UUID, bytes]]:
     return Call("select run_id, input from pgflow.runs where run_id = any(%s::uuid[])", (list(run_ids),), dict)
 
 
+# ---------------------------------------------------------------------------------------- watching
+
+
+def watch(run_ids: Sequence[UUID], flow_slugs: Sequence[str], seconds: float) -> Call[None]:
+    """What happens to these runs and flows is told on channel pgflow_events for so many seconds from now."""
+    return Call(
+        "select from pgflow.watch(%s::uuid[], %s::text[], %s::float8)",
+        (list(run_ids), list(flow_slugs), seconds),
+        _nothing,
+    )
+
+
+_BARE_COLUMNS = _RUN.replace("r.input, r.output", "null, null")
+
+
+def snapshots(
+    run_ids: Sequence[UUID], flow_slugs: Sequence[str] = (), since: datetime | None = None
+) -> Call[tuple[datetime, list[Run]]]:
+    """-> (a time that all runs which this look cannot see yet started after, snapshots without input and outputs):
+    of these runs, and of these flows' runs that are under way or started at `since` or later, but for some seconds."""
+    slugs = list(flow_slugs)
+    return Call(
+        f"""with wanted as (
+              select unnest(%s::uuid[]) as run_id
+               union select r.run_id from pgflow.runs r
+                      where r.flow_slug = any(%s::text[]) and r.started_at >= coalesce(%s, now()) - interval '5 s'
+               union select ss.run_id from pgflow.step_states ss
+                      where ss.status = 'started' and ss.flow_slug = any(%s::text[])),
+            horizon as (
+              select greatest(now() - interval '10 min', least(now(), (
+                select min(a.xact_start) from pg_stat_activity a
+                 where %s::text[] <> '{{}}' and a.datname = current_database()))) as at),
+            found as (
+              select {_BARE_COLUMNS}, (
+                select jsonb_agg(to_jsonb(x) order by s.step_index)
+                  from pgflow.step_states ss
+                  join pgflow.steps s on s.flow_slug = ss.flow_slug and s.step_slug = ss.step_slug
+                 cross join lateral (
+                   select ss.step_slug, ss.status, ss.initial_tasks, ss.remaining_tasks, ss.remaining_deps,
+                          null as output, ss.error_message, ss.skip_reason, ss.created_at, ss.started_at,
+                          ss.completed_at, ss.failed_at, ss.skipped_at) x
+                 where ss.run_id = r.run_id) as states, null::jsonb as failed_task
+                from wanted join pgflow.runs r on r.run_id = wanted.run_id)
+            select horizon.at, found.* from horizon left join found on true""",
+        (list(run_ids), slugs, since, slugs, slugs),
+        lambda rows: (rows[0][0], [_snapshot(*row[1:]) for row in rows if row[1] is not None]),
+    )
+
+
 # ---------------------------------------------------------------------------------------- run control
 
 

@@ -137,6 +137,23 @@ class StoredFlow:
 
 
 @dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to a run, or to one of its steps, as their rows tell it.
+
+    `type` is 'run:started', 'run:completed', 'run:failed' (of a cancelled run, too: its `status` is 'cancelled'),
+    'step:started', 'step:completed', 'step:failed' or 'step:skipped'; `step_slug` is None where it is the run's.
+    """
+
+    run_id: UUID
+    flow_slug: str
+    type: str
+    step_slug: str | None
+    status: RunStatus | StepStatus
+    at: datetime
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """A claimed task: one unit of work, leased to one worker under one fence.
 

@@ -32,6 +32,7 @@ def ask_of(client: AsyncClient | Client) -> Ask:
             return await getattr(client, method)(*args, **options)
         return await asyncio.to_thread(getattr(client, method), *args, **options)
 
+    ask.client = client  # type: ignore[attr-defined]
     return ask
 
 

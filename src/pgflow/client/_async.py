@@ -15,6 +15,7 @@ from psycopg import AsyncConnection
 
 from pgflow import calls, schema
 from pgflow.calls import Call
+from pgflow.client._async_events import AsyncEvents, AsyncWatching
 from pgflow.client._async_flows import AsyncFlows
 from pgflow.client._async_schedules import AsyncSchedules
 from pgflow.client.arguments import (
@@ -28,6 +29,7 @@ from pgflow.client.arguments import (
     slug_of,
     start_time,
 )
+from pgflow.client.news import news_of
 from pgflow.config import load
 from pgflow.db import AsyncDatabase, callers
 from pgflow.errors import DatabaseUnreachable, FlowNotFound, RunNotFound, RunTimeout
@@ -57,6 +59,7 @@ class AsyncClient:
         self._database = AsyncDatabase(load(dsn=dsn))
         #: The schedules in the database: `client.schedules.list()` and the like.
         self.schedules = AsyncSchedules(self._database)
+        self._watching = AsyncWatching(self._database)
 
     async def open(self) -> None:
         await self._database.open()
@@ -67,6 +70,7 @@ class AsyncClient:
             raise
 
     async def close(self) -> None:
+        await self._watching.close()
         await self._database.close()
 
     async def __aenter__(self) -> Self:
@@ -280,6 +284,19 @@ class AsyncClient:
             if found is None:
                 raise RunTimeout(run_id, seconds)
             return found
+
+    def events(self, run: Run | UUID | str | None = None, *, flow: Flow[Any, Any] | str | None = None) -> AsyncEvents:
+        """An iterator over what happens to a run, from its start to its end; or to all runs of a flow, from now on.
+
+            async for event in client.events(run):
+                print(event.at, event.type, event.step_slug, event.error)
+
+        Each event is an `Event`. With `flow=` it goes on until closed (`aclose()`, or `async with`). All iterators of a
+        client share one connection. Events are read from the tables, so that none is missed, whatever connections are
+        lost on the way; NOTIFY only says when to look. What `retry` undoes between two looks leaves no trace. Raises
+        InvalidInputError at once, RunNotFound or FlowNotFound at the first step.
+        """
+        return AsyncEvents(self._watching, news_of(run, flow))
 
     async def _wait_until(self, run_id: UUID, deadline: float) -> Run | None:
         """The run once it has ended; None at the deadline. On one listening connection."""

@@ -14,6 +14,7 @@ from psycopg import Connection
 
 from pgflow import calls, schema
 from pgflow.calls import Call
+from pgflow.client._sync_events import Events, Watching
 from pgflow.client._sync_flows import Flows
 from pgflow.client._sync_schedules import Schedules
 from pgflow.client.arguments import (
@@ -27,6 +28,7 @@ from pgflow.client.arguments import (
     slug_of,
     start_time,
 )
+from pgflow.client.news import news_of
 from pgflow.config import load
 from pgflow.db import Database, callers
 from pgflow.errors import DatabaseUnreachable, FlowNotFound, RunNotFound, RunTimeout
@@ -56,6 +58,7 @@ class Client:
         self._database = Database(load(dsn=dsn))
         #: The schedules in the database: `client.schedules.list()` and the like.
         self.schedules = Schedules(self._database)
+        self._watching = Watching(self._database)
 
     def open(self) -> None:
         self._database.open()
@@ -66,6 +69,7 @@ class Client:
             raise
 
     def close(self) -> None:
+        self._watching.close()
         self._database.close()
 
     def __enter__(self) -> Self:
@@ -277,6 +281,19 @@ class Client:
             if found is None:
                 raise RunTimeout(run_id, seconds)
             return found
+
+    def events(self, run: Run | UUID | str | None = None, *, flow: Flow[Any, Any] | str | None = None) -> Events:
+        """An iterator over what happens to a run, from its start to its end; or to all runs of a flow, from now on.
+
+            for event in client.events(run):
+                print(event.at, event.type, event.step_slug, event.error)
+
+        Each event is an `Event`. With `flow=` it goes on until closed (`close()`, or `with`). All iterators of a
+        client share one connection. Events are read from the tables, so that none is missed, whatever connections are
+        lost on the way; NOTIFY only says when to look. What `retry` undoes between two looks leaves no trace. Raises
+        InvalidInputError at once, RunNotFound or FlowNotFound at the first step.
+        """
+        return Events(self._watching, news_of(run, flow))
 
     def _wait_until(self, run_id: UUID, deadline: float) -> Run | None:
         """The run once it has ended; None at the deadline. On one listening connection."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self, TypeVar
@@ -149,6 +149,18 @@ class AsyncDatabase:
             await _configure(connection)
             return connection
 
+    async def listening(self, *channels: str) -> AsyncConnection:
+        """A connection of one's own that listens on these channels, at PGFLOW_LISTEN_URL where one is set."""
+        dsn = self.settings.listen_dsn or self.dsn
+        with translated(dsn):
+            connection = await self.connect(dsn)
+            try:
+                await _listen(connection, channels)
+            except BaseException:
+                await connection.close()
+                raise
+            return connection
+
     @asynccontextmanager
     async def listen(self, *channels: str) -> AsyncIterator[AsyncConnection]:
         """A connection that listens on these channels, at PGFLOW_LISTEN_URL where one is set.
@@ -159,8 +171,7 @@ class AsyncDatabase:
         with translated(dsn):
             connection = await self._spare_or_new(dsn)
             try:
-                for channel in channels:
-                    await connection.execute(psycopg.sql.SQL("listen {}").format(psycopg.sql.Identifier(channel)))
+                await _listen(connection, channels)
                 yield connection
                 await connection.execute("unlisten *")
             except BaseException:
@@ -181,6 +192,11 @@ class AsyncDatabase:
                 return connection
             await connection.close()
         return await self.connect(dsn)
+
+
+async def _listen(connection: AsyncConnection, channels: Iterable[str]) -> None:
+    for channel in channels:
+        await connection.execute(psycopg.sql.SQL("listen {}").format(psycopg.sql.Identifier(channel)))
 
 
 async def _configure(connection: AsyncConnection) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Self, TypeVar
@@ -148,6 +148,18 @@ class Database:
             _configure(connection)
             return connection
 
+    def listening(self, *channels: str) -> Connection:
+        """A connection of one's own that listens on these channels, at PGFLOW_LISTEN_URL where one is set."""
+        dsn = self.settings.listen_dsn or self.dsn
+        with translated(dsn):
+            connection = self.connect(dsn)
+            try:
+                _listen(connection, channels)
+            except BaseException:
+                connection.close()
+                raise
+            return connection
+
     @contextmanager
     def listen(self, *channels: str) -> Iterator[Connection]:
         """A connection that listens on these channels, at PGFLOW_LISTEN_URL where one is set.
@@ -158,8 +170,7 @@ class Database:
         with translated(dsn):
             connection = self._spare_or_new(dsn)
             try:
-                for channel in channels:
-                    connection.execute(psycopg.sql.SQL("listen {}").format(psycopg.sql.Identifier(channel)))
+                _listen(connection, channels)
                 yield connection
                 connection.execute("unlisten *")
             except BaseException:
@@ -180,6 +191,11 @@ class Database:
                 return connection
             connection.close()
         return self.connect(dsn)
+
+
+def _listen(connection: Connection, channels: Iterable[str]) -> None:
+    for channel in channels:
+        connection.execute(psycopg.sql.SQL("listen {}").format(psycopg.sql.Identifier(channel)))
 
 
 def _configure(connection: Connection) -> None:

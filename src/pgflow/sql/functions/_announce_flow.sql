@@ -7,6 +7,6 @@ set search_path to ''
 as $$
 begin
   update pgflow.flows f set dynamic_at = clock_timestamp() where f.flow_slug = p_flow_slug;
-  perform pg_notify('pgflow_work', '+' || p_flow_slug);
+  perform pgflow._notify('pgflow_work', '+' || p_flow_slug);
 end
 $$;

@@ -8,6 +8,10 @@ begin
   if not pgflow._events_wanted() then
     return;
   end if;
+  perform pgflow._tell_watchers(array(select (k.run_id, null)::pgflow.step_key from unnest(p_run_ids) as k(run_id)));
+  if not pgflow._has_realtime() then
+    return;
+  end if;
   perform realtime.send(e.payload, e.payload ->> 'event_type', 'pgflow:run:' || e.run_id, false)
     from (
       select r.run_id,

@@ -9,6 +9,10 @@ begin
   if not pgflow._events_wanted() then
     return;
   end if;
+  perform pgflow._tell_watchers(p_keys);
+  if not pgflow._has_realtime() then
+    return;
+  end if;
   perform realtime.send(
             e.payload, format('step:%s:%s', e.step_slug, e.status), 'pgflow:run:' || e.run_id, false)
     from (

@@ -1,8 +1,12 @@
--- Whether anybody is told of changes: only Supabase's realtime so far. Locks nothing.
+-- Whether anybody is told of changes: Supabase's realtime, or who watches. Asked once per statement that changes
+-- something, hence plpgsql, which keeps the plan; pgflow.watches is empty while nobody watches. Locks nothing.
 create or replace function pgflow._events_wanted()
 returns boolean
-language sql stable
+language plpgsql stable
 set search_path to ''
 as $$
-  select to_regprocedure('realtime.send(jsonb,text,text,boolean)') is not null
+begin
+  return exists (select from pgflow.watches w where w.until > now())
+      or pgflow._has_realtime();
+end
 $$;

@@ -4,6 +4,6 @@ returns void
 language sql
 set search_path to ''
 as $$
-  select pg_notify('pgflow_run', r.run_id || ' ' || case when r.cancelled_at is null then r.status else 'cancelled' end)
+  select pgflow._notify('pgflow_run', r.run_id || ' ' || case when r.cancelled_at is null then r.status else 'cancelled' end)
     from pgflow.runs r where r.run_id = any (p_run_ids)
 $$;

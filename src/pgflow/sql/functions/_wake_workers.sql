@@ -5,5 +5,5 @@ returns void
 language sql
 set search_path to ''
 as $$
-  select pg_notify('pgflow_work', p_flow_slug)
+  select pgflow._notify('pgflow_work', p_flow_slug)
 $$;

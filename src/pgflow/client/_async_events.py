@@ -1,0 +1,202 @@
+"""Live events. `_sync_events.py` is generated from this file: edit here only."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import weakref
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import Self
+from uuid import UUID
+
+from psycopg import AsyncConnection, OperationalError
+
+from pgflow import calls
+from pgflow.client.news import FlowNews, RunNews
+from pgflow.db import AsyncDatabase
+from pgflow.errors import DatabaseUnreachable, FlowNotFound
+from pgflow.records import Event
+
+CHANNEL = "pgflow_events"
+#: Seconds that a watch lasts in the database unless it is renewed, and after which it is.
+_WATCH = 40.0
+_RENEW = 15.0
+#: Seconds between two looks at all that is watched, whatever was heard: the first and the longest.
+_FIRST_LOOK = 0.25
+_LONGEST_LOOK = 2.0
+#: Seconds after a look in which notifications are gathered before the next: a busy flow sends hundreds a second.
+_GATHER = 0.05
+#: Seconds between two tries to get back to a database that went away.
+_RECONNECT = 0.25
+
+
+class AsyncEvents:
+    """An iterator over events, made by `AsyncClient.events`; `aclose()`, or `async with`, ends it early."""
+
+    def __init__(self, watching: AsyncWatching, news: RunNews | FlowNews) -> None:
+        self._watching = watching
+        self.news = news
+        self._begun = False
+        self._closed = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        while not self._closed:
+            if self.news.pending:
+                return self.news.pending.popleft()
+            if self.news.ended:
+                await self.aclose()
+                if self.news.error is not None:
+                    raise self.news.error
+            elif not self._begun:
+                await self._watching.begin(self)
+                self._begun = True
+            else:
+                await self._watching.advance(self)
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """Ends the iteration, and the connection with the last one; safe to call twice."""
+        self._closed = True
+        await self._watching.leave(self)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+class AsyncWatching:
+    """All iterators over events of one client: they share a listening connection, and a look serves them all.
+
+    Nothing runs in the background: of those who wait, one leads. It waits for notifications, looks at the tables, hands
+    the news to everybody, and gives up the lead.
+    """
+
+    def __init__(self, database: AsyncDatabase) -> None:
+        self._database = database
+        self._turn = asyncio.Condition()
+        self._led = False
+        self._watchers: weakref.WeakSet[AsyncEvents] = weakref.WeakSet()  # one that is dropped leaves by itself
+        self._connection: AsyncConnection | None = None
+        self._looked_at = 0.0
+        self._look_at_all_at = 0.0
+        self._renew_at = 0.0
+        self._look_after = _FIRST_LOOK
+
+    async def begin(self, watcher: AsyncEvents) -> None:
+        """Brings a new iterator what there is already; raises RunNotFound or FlowNotFound."""
+        news = watcher.news
+        slugs = [] if news.flow_slug is None else [news.flow_slug]
+        if slugs and not await self._database.run(calls.flow_exists(slugs[0])):
+            raise FlowNotFound(slugs[0])
+        await self._database.run(calls.watch(list(news.run_ids), slugs, _WATCH))
+        horizon, runs = await self._database.run(calls.snapshots(list(news.run_ids), slugs))
+        async with self._turn:
+            news.take_all(runs, horizon)
+            self._watchers.add(watcher)
+            self._look_after = _FIRST_LOOK  # a change during this look may have been told to nobody
+
+    async def advance(self, watcher: AsyncEvents) -> None:
+        """Waits until the iterator may have news, be it by leading or by following."""
+        async with self._turn:
+            while self._led and not watcher.news.is_ready:
+                await self._turn.wait()
+            if watcher.news.is_ready:
+                return
+            self._led = True
+        try:
+            await self._lead()
+        finally:
+            self._led = False
+            async with self._turn:
+                self._turn.notify_all()
+
+    async def leave(self, watcher: AsyncEvents) -> None:
+        async with self._turn:
+            self._watchers.discard(watcher)
+            is_last = not self._watchers and not self._led
+        if is_last:
+            await self.close()
+
+    async def close(self) -> None:
+        """Gives up the connection; who goes on gets a new one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    # -- leading
+
+    async def _lead(self) -> None:
+        """Until the next notification or look, whichever comes first; an outage of the database is waited out."""
+        try:
+            connection = self._connection or await self._connect()
+            if named := await self._hear(connection):
+                await self._look_at(named)
+            elif time.monotonic() >= self._look_at_all_at:
+                await self._look_at_all()
+        except (DatabaseUnreachable, OperationalError):
+            await self.close()
+            await asyncio.sleep(_RECONNECT)
+        except BaseException:
+            await self.close()  # left in the middle of something, it is not used again
+            raise
+
+    async def _connect(self) -> AsyncConnection:
+        """Listens; what was missed before is found by looking at all, at once."""
+        self._connection = await self._database.listening(CHANNEL)
+        self._look_at_all_at = self._renew_at = time.monotonic()
+        return self._connection
+
+    async def _hear(self, connection: AsyncConnection) -> set[UUID]:
+        """The watched runs that notifications name; none when it is time to look at all."""
+        named: set[UUID] = set()
+        until = self._look_at_all_at
+        while (left := until - time.monotonic()) > 0:
+            # ends with the packet that brought something: left in its middle it would lose the rest
+            async for notification in connection.notifies(timeout=left, stop_after=1):
+                named |= await self._wanted(notification.payload)
+            if named:
+                until = min(until, self._looked_at + _GATHER)
+        return named
+
+    async def _wanted(self, payload: str) -> set[UUID]:
+        """Those runs that a payload names (see _tell_watchers.sql) and somebody here watches."""
+        named = {(UUID(run_id), flow_slug) for run_id, flow_slug, *_ in json.loads(payload)}
+        watched = await self._watched()
+        return {run_id for run_id, flow_slug in named if any(news.wants(run_id, flow_slug) for news in watched)}
+
+    async def _watched(self) -> Sequence[RunNews | FlowNews]:
+        async with self._turn:
+            return [watcher.news for watcher in self._watchers if not watcher.news.ended]
+
+    async def _look_at(self, run_ids: Iterable[UUID]) -> None:
+        _, runs = await self._database.run(calls.snapshots(list(run_ids)))
+        watched = await self._watched()
+        async with self._turn:
+            for news in watched:
+                news.take(runs)
+        self._looked_at = time.monotonic()
+
+    async def _look_at_all(self) -> None:
+        """Finds what no notification told of; looks sooner again if there was anything."""
+        watched = await self._watched()
+        run_ids = list({run_id for news in watched for run_id in news.run_ids})
+        slugs = list({news.flow_slug for news in watched if news.flow_slug is not None})
+        since = min((news.since for news in watched if news.since is not None), default=None)
+        if time.monotonic() >= self._renew_at:
+            await self._database.run(calls.watch(run_ids, slugs, _WATCH))
+            self._renew_at = time.monotonic() + _RENEW
+        horizon, runs = await self._database.run(calls.snapshots(run_ids, slugs, since))
+        async with self._turn:
+            is_new = sum(news.take_all(runs, horizon) for news in watched) > 0
+        self._look_after = _FIRST_LOOK if is_new else min(self._look_after * 2, _LONGEST_LOOK)
+        self._looked_at = time.monotonic()
+        self._look_at_all_at = self._looked_at + self._look_after

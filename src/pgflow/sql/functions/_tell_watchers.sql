@@ -1,0 +1,25 @@
+-- Notifies those who watch these runs, or their flows, of what has just happened: of a run where step_slug is null,
+-- else of a step. A payload is a JSON array of at most 24 [run_id, flow_slug, event type, step_slug], so that the
+-- longest slugs stay within the 8,000 bytes that NOTIFY takes. Locks nothing.
+create or replace function pgflow._tell_watchers(p_keys pgflow.step_key[])
+returns void
+language sql
+set search_path to ''
+as $$
+  select pgflow._notify('pgflow_events', jsonb_agg(e.event order by e.n)::text)
+    from (
+      select k.n, (row_number() over (order by k.n) - 1) / 24 as packet,
+             jsonb_build_array(r.run_id, r.flow_slug,
+                               case when k.step_slug is null then 'run:' || r.status else 'step:' || ss.status end,
+                               k.step_slug) as event
+        from unnest(p_keys) with ordinality as k(run_id, step_slug, n)
+       cross join lateral (select x.* from pgflow.runs x where x.run_id = k.run_id offset 0) r
+        left join lateral (
+          select x.status from pgflow.step_states x where x.run_id = k.run_id and x.step_slug = k.step_slug offset 0
+        ) ss on true
+       where exists (
+         select from pgflow.watches w where w.subject in (r.run_id::text, r.flow_slug) and w.until > now())
+    ) e
+   group by e.packet
+   order by e.packet
+$$;
