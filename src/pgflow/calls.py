@@ -26,6 +26,8 @@ from pgflow.records import (
     FailedTask,
     Outcome,
     Polled,
+    Progress,
+    Retries,
     Run,
     Schedule,
     StepState,
@@ -248,7 +250,17 @@ def watch(run_ids: Sequence[UUID], flow_slugs: Sequence[str], seconds: float) ->
     )
 
 
-_BARE_COLUMNS = _RUN.replace("r.input, r.output", "null, null")
+#: What `_snapshot` takes, but for all that may be large.
+_BARE_COLUMNS = f"""{_RUN.replace("r.input, r.output", "null, null")},
+              (select jsonb_agg(to_jsonb(x) order by s.step_index)
+                 from pgflow.step_states ss
+                 join pgflow.steps s on s.flow_slug = ss.flow_slug and s.step_slug = ss.step_slug
+                cross join lateral (
+                  select ss.step_slug, ss.status, ss.initial_tasks, ss.remaining_tasks, ss.remaining_deps,
+                         null as output, ss.error_message, ss.skip_reason, ss.created_at, ss.started_at,
+                         ss.completed_at, ss.failed_at, ss.skipped_at) x
+                where ss.run_id = r.run_id) as states,
+              null::jsonb as failed_task"""
 
 
 def snapshots(
@@ -269,19 +281,43 @@ def snapshots(
                 select min(a.xact_start) from pg_stat_activity a
                  where %s::text[] <> '{{}}' and a.datname = current_database()))) as at),
             found as (
-              select {_BARE_COLUMNS}, (
-                select jsonb_agg(to_jsonb(x) order by s.step_index)
-                  from pgflow.step_states ss
-                  join pgflow.steps s on s.flow_slug = ss.flow_slug and s.step_slug = ss.step_slug
-                 cross join lateral (
-                   select ss.step_slug, ss.status, ss.initial_tasks, ss.remaining_tasks, ss.remaining_deps,
-                          null as output, ss.error_message, ss.skip_reason, ss.created_at, ss.started_at,
-                          ss.completed_at, ss.failed_at, ss.skipped_at) x
-                 where ss.run_id = r.run_id) as states, null::jsonb as failed_task
+              select {_BARE_COLUMNS}
                 from wanted join pgflow.runs r on r.run_id = wanted.run_id)
             select horizon.at, found.* from horizon left join found on true""",
         (list(run_ids), slugs, since, slugs, slugs),
         lambda rows: (rows[0][0], [_snapshot(*row[1:]) for row in rows if row[1] is not None]),
+    )
+
+
+def progress(run_id: UUID) -> Call[Progress | None]:
+    """-> what there is to see of a run; None for an unknown one."""
+    return Call(
+        f"""select {_BARE_COLUMNS},
+              (select jsonb_object_agg(s.step_slug, array(
+                        select d.dep_slug from pgflow.deps d
+                         where d.flow_slug = s.flow_slug and d.step_slug = s.step_slug order by d.dep_slug))
+                 from pgflow.steps s where s.flow_slug = r.flow_slug),
+              (select jsonb_object_agg(x.step_slug, jsonb_build_array(x.tasks, x.attempt, x.error))
+                 from (select t.step_slug, count(*) as tasks, max(t.attempts_count) as attempt,
+                              (array_agg(t.error_message order by t.attempts_count desc, t.task_index))[1] as error
+                         from pgflow.step_states ss
+                         join pgflow.step_tasks t on t.run_id = ss.run_id and t.step_slug = ss.step_slug
+                        where ss.run_id = r.run_id and ss.status = 'started' and ss.initial_tasks <= 10000
+                          and t.status in ('queued', 'started') and t.error_message is not null
+                        group by t.step_slug) x)
+            from pgflow.runs r
+           where r.run_id = %s""",
+        (run_id,),
+        lambda rows: _progress(rows[0]) if rows else None,
+    )
+
+
+def _progress(row: tuple[Any, ...]) -> Progress:
+    *snapshot, dependencies, retries = row
+    return Progress(
+        _snapshot(*snapshot),
+        _json(dependencies) or {},
+        {slug: Retries(*found) for slug, found in (_json(retries) or {}).items()},
     )
 
 

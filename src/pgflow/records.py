@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, Self, TypeAlias
@@ -134,6 +134,28 @@ class StoredFlow:
     workers: int
     queued: int
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """The tasks of a step that have failed and are tried again: how many, and the worst of them."""
+
+    tasks: int
+    attempt: int
+    error_message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What there is to see of a run while it goes on; `run` is without its input and its outputs, which may be large.
+
+    `dependencies` maps every step to those it waits for; `retries` has the steps under way of which tasks have failed
+    and are tried again (not for steps of more than 10,000 tasks, whose tasks would have to be read one by one).
+    """
+
+    run: Run
+    dependencies: Mapping[str, Sequence[str]]
+    retries: Mapping[str, Retries]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from pgflow.cli import app
 from tests.cli.conftest import spawn
 
 COMMANDS = [
-    "demo", "migrate", "worker", "start", "show", "runs", "cancel", "retry", "rerun", "pause", "resume",
+    "demo", "migrate", "worker", "start", "show", "watch", "runs", "cancel", "retry", "rerun", "pause", "resume",
     "validate", "compile", "flows",
 ]  # fmt: skip
 UNREACHABLE = "postgresql://me:secret@127.0.0.1:1/nowhere"

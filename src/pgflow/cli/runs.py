@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -13,7 +15,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from pgflow.cli import terminal
+from pgflow.cli import live, terminal
 from pgflow.cli.arguments import read_input
 from pgflow.cli.flows import flow_named
 from pgflow.client import Client
@@ -78,17 +80,34 @@ def runs(
     flow: Annotated[str | None, typer.Option(help="Only runs of this flow.")] = None,
     status: Annotated[str | None, typer.Option(help="Only started, completed, failed or cancelled ones.")] = None,
     limit: Annotated[int, typer.Option(help="How many at most.")] = 20,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on showing them as they change, until Ctrl-C.")] = False,
     as_json: Json = False,
 ) -> None:
-    """List the newest runs."""
+    """List the newest runs; with --follow and --json a line of JSON per run and change."""
     with Client(context.obj["dsn"]) as client:
+        if follow:
+            _follow(partial(client.list_runs, flow, status=status, limit=limit), as_json=as_json)
+            return
         found = client.list_runs(flow, status=status, limit=limit)
     if as_json:
         terminal.print_json([_plain(run) for run in found])
     elif found:
-        _print_runs(found)
+        terminal.console().print(_runs_table(found))
     else:
         sys.stderr.write("no such runs\n" if flow or status else "no runs yet: `pgflow start FLOW JSON` starts one\n")
+
+
+def _follow(look: Callable[[], list[Run]], *, as_json: bool) -> None:
+    listings = live.looks(look, every=1.0)
+    if sys.stdout.isatty() and not as_json:
+        live.draw(map(_runs_table, listings))
+        return
+    for run in live.changes(listings):
+        if as_json:
+            live.print_line(run)
+        else:
+            words = (terminal.moment(_end(run)), str(run.run_id), run.flow_slug, run.status, run.error)
+            print(*filter(None, words), flush=True)  # noqa: T201
 
 
 def cancel(
@@ -159,7 +178,7 @@ def _look(run: Run) -> str:
     return f"`{terminal.command()} show {run.run_id}` says how it goes"
 
 
-def _print_runs(found: list[Run]) -> None:
+def _runs_table(found: list[Run]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("run", "flow", "status", "started", "took"):
         table.add_column(heading, no_wrap=True)
@@ -173,13 +192,12 @@ def _print_runs(found: list[Run]) -> None:
             terminal.duration(_end(run) - run.started_at),
             terminal.shortened(run.error or "", 80),
         )
-    terminal.console().print(table)
+    return table
 
 
 def _print_run(run: Run) -> None:
     out = terminal.console()
-    took = terminal.duration(_end(run) - run.started_at)
-    out.print(Text.assemble(f"run {run.run_id} of {run.flow_slug}: ", terminal.status(run.status), f", {took}"))
+    out.print(title(run))
     out.print(f"started {terminal.moment(run.started_at)}", style="dim")
     if run.parent_run_id is not None:
         out.print(f"a rerun of run {run.parent_run_id}", style="dim")
@@ -198,6 +216,12 @@ def _print_run(run: Run) -> None:
         _print_value("output", run.output)
 
 
+def title(run: Run) -> Text:
+    """Which run it is, where it stands, and how long it took."""
+    took = terminal.duration(_end(run) - run.started_at)
+    return Text.assemble(f"run {run.run_id} of {run.flow_slug}: ", terminal.status(run.status), f", {took}")
+
+
 def _steps_table(run: Run) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("step", no_wrap=True)
@@ -207,13 +231,15 @@ def _steps_table(run: Run) -> Table:
     table.add_column("")
     for step in run.steps.values():
         tasks = "" if step.initial_tasks is None else f"{step.done_tasks}/{step.initial_tasks}"
-        took = "" if step.started_at is None else terminal.duration(_step_end(run, step) - step.started_at)
+        took = step_time(run, step)
         note = step.error_message or step.skip_reason or ""
-        table.add_row(step.step_slug, terminal.status(_shown(run, step)), tasks, took, terminal.shortened(note, 80))
+        table.add_row(
+            step.step_slug, terminal.status(shown_status(run, step)), tasks, took, terminal.shortened(note, 80)
+        )
     return table
 
 
-def _shown(run: Run, step: StepState) -> str:
+def shown_status(run: Run, step: StepState) -> str:
     """What was open when the run ended will never go on, though its row keeps its status (engine.md, 5)."""
     return "cancelled" if run.ended and step.status in {"created", "started"} else step.status
 
@@ -232,5 +258,8 @@ def _end(run: Run) -> datetime:
     return run.completed_at or run.failed_at or datetime.now(UTC)
 
 
-def _step_end(run: Run, step: StepState) -> datetime:
-    return step.completed_at or step.failed_at or step.skipped_at or _end(run)
+def step_time(run: Run, step: StepState) -> str:
+    """How long a step took, or has taken until now."""
+    if step.started_at is None:
+        return ""
+    return terminal.duration((step.completed_at or step.failed_at or step.skipped_at or _end(run)) - step.started_at)

@@ -36,10 +36,11 @@ def command() -> str:
 
 def print_json(value: Any) -> None:
     """A value as indented JSON; times in ISO 8601."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=_plain) + "\n")
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=plain) + "\n")
 
 
-def _plain(value: Any) -> str:
+def plain(value: Any) -> str:
+    """What JSON has no form for, as text."""
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 

@@ -34,7 +34,7 @@ from pgflow.config import load
 from pgflow.db import AsyncDatabase, callers
 from pgflow.errors import DatabaseUnreachable, FlowNotFound, RunNotFound, RunTimeout
 from pgflow.flow import Flow, FlowSpec, codec
-from pgflow.records import Run
+from pgflow.records import Progress, Run
 
 #: Seconds between two looks at a run that is waited for, while no notification comes: the first and the longest.
 _FIRST_LOOK = 0.02
@@ -241,6 +241,20 @@ class AsyncClient:
         """A fresh snapshot of a run, with its steps; raises RunNotFound."""
         run_id = run_id_of(run)
         found = await self._database.run(calls.get_run(run_id))
+        if found is None:
+            raise RunNotFound(run_id)
+        return found
+
+    async def get_progress(self, run: Run | UUID | str) -> Progress:
+        """How far a run is: its steps, what they wait for, what is being retried; without its values.
+
+            progress = await client.get_progress(run)
+            print(progress.run.steps["send_email"].done_tasks, progress.retries)
+
+        Cheap enough for a display that is refreshed. Raises RunNotFound.
+        """
+        run_id = run_id_of(run)
+        found = await self._database.run(calls.progress(run_id))
         if found is None:
             raise RunNotFound(run_id)
         return found

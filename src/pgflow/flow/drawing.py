@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,15 +20,21 @@ def text(spec: FlowSpec) -> str:
        └─ send_email (map) ← fetch_subscribers
           └─ track_results ← send_email
     """
-    depth: dict[str, int] = {}
-    steps = spec.steps_in_order
-    for step in steps:
-        depth[step.slug] = 1 + max((depth[dep] for dep in step.depends_on), default=0)
+    steps = {step.slug: step for step in spec.steps_in_order}
     lines = [spec.slug]
-    for step in sorted(steps, key=lambda step: depth[step.slug]):
+    for slug, indent in indented({slug: step.depends_on for slug, step in steps.items()}).items():
+        step = steps[slug]
         waits = f" ← {', '.join(step.depends_on)}" if step.depends_on else ""
-        lines.append(f"{'   ' * (depth[step.slug] - 1)}└─ {_label(step)}{waits}")
+        lines.append(f"{indent}{_label(step)}{waits}")
     return "\n".join(lines)
+
+
+def indented(dependencies: Mapping[str, Collection[str]]) -> dict[str, str]:
+    """Steps by layers, each with what stands before it; they are given in an order that has dependencies first."""
+    depth: dict[str, int] = {}
+    for slug, before in dependencies.items():
+        depth[slug] = 1 + max((depth[dep] for dep in before), default=0)
+    return {slug: f"{'   ' * (depth[slug] - 1)}└─ " for slug in sorted(depth, key=depth.__getitem__)}
 
 
 def mermaid(spec: FlowSpec) -> str:

@@ -1,0 +1,132 @@
+"""`pgflow watch` and `pgflow runs --follow`."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+
+import pytest
+from rich.console import Console
+
+from pgflow import Client, Flow, RunFailed, execute
+from pgflow.cli.watch import picture
+from tests.cli.conftest import spawn
+
+seen = Flow("seen", max_attempts=2, base_delay=300)
+
+
+@seen.map
+def each(number: int) -> int:
+    return 10 // number
+
+
+@seen.step
+def total(each: list[int]) -> int:
+    return sum(each)
+
+
+@seen.step(run_if={"never": 1})
+def never(total: int) -> int:
+    return total
+
+
+@pytest.fixture
+def done(dsn):
+    """The id of a run that has completed."""
+    execute(seen, [1, 2], dsn=dsn)
+    with Client(dsn) as client:
+        return str(client.list_runs(seen)[0].run_id)
+
+
+def test_elsewhere_than_on_a_terminal_each_event_is_a_line(cli, dsn, done):
+    said = cli("watch", done, "--dsn", dsn)
+    assert said.code == 0
+    *events, end = said.out.splitlines()
+    assert [line.split(maxsplit=2)[2] for line in events] == [
+        "run:started", "step:started each", "step:completed each", "step:started total", "step:completed total",
+        "step:skipped never", "run:completed",
+    ]  # fmt: skip
+    assert end.startswith(f"run {done} of seen: completed, ")
+
+
+def test_as_json_each_event_is_a_line_of_it(cli, dsn, done):
+    events = [json.loads(line) for line in cli("watch", done, "--json", "--dsn", dsn).out.splitlines()]
+    assert [event["type"] for event in events][-2:] == ["step:skipped", "run:completed"]
+    assert {event["run_id"] for event in events} == {done}
+
+
+def test_a_failed_run_is_exit_code_1_with_its_error(cli, dsn):
+    broken = Flow("broken", max_attempts=1)
+    broken.step(slug="only")(lambda: 1 / 0)
+    with pytest.raises(RunFailed) as raised:
+        execute(broken, None, dsn=dsn)
+    said = cli("watch", str(raised.value.run_id), "--dsn", dsn)
+    assert said.code == 1
+    assert said.out.splitlines()[-1] == "ZeroDivisionError: division by zero"
+    assert cli("watch", "nonsense", "--dsn", dsn).code == 2
+
+
+def test_the_picture_shows_the_dag_how_far_it_is_and_what_is_tried_again(dsn, conn):
+    with Client(dsn) as client:
+        client.compile(seen)
+        run = client.start(seen, [1, 0, 2, 5])
+        conn.execute("select pgflow.register_worker('00000000-0000-0000-0000-000000000001', 'seen', 'w', 60)")
+        poll = "select run_id, step_slug, task_index, fence from pgflow.poll_tasks('{seen}', %s, 4, 60)"
+        worker = "00000000-0000-0000-0000-000000000001"
+        tasks = [task for task in conn.execute(poll, (worker,)).fetchall() if task[0] is not None]
+        outcomes = [
+            {"run_id": str(r), "step_slug": s, "task_index": i, "fence": f, "status": "completed", "output": 1}
+            if i != 1
+            else {"run_id": str(r), "step_slug": s, "task_index": i, "fence": f, "status": "failed", "error": "by 0"}
+            for r, s, i, f in tasks
+        ]
+        conn.execute("select pgflow.settle_tasks(%s, %s::jsonb)", (worker, json.dumps(outcomes)))
+        progress = client.get_progress(run)
+    console = Console(width=150, record=True, file=io.StringIO())
+    console.print(picture(progress))
+    drawn = console.export_text().splitlines()
+    assert drawn[0].startswith(f"run {run.run_id} of seen: started, ")
+    assert re.match(r"└─ each +started +━+[╸ ━]* +3/4 +[\d.]+ s +1 failed, tried again \(attempt 1\): by 0", drawn[1])
+    assert re.match(r"   └─ total +created", drawn[2])
+    assert re.match(r"      └─ never +created", drawn[3])
+    assert (progress.run.input, progress.run.output) == (None, None)
+
+
+def test_on_a_terminal_the_picture_is_drawn_until_the_run_ends(dsn, done):
+    reader, writer = pty.openpty()
+    command = [sys.executable, "-m", "pgflow", "watch", done, "--dsn", dsn]
+    process = subprocess.Popen(command, stdout=writer, stderr=writer, env={**os.environ, "TERM": "xterm"})
+    os.close(writer)
+    text = b""
+    try:
+        while block := os.read(reader, 65536):
+            text += block
+    except OSError:  # the other end is closed
+        pass
+    os.close(reader)
+    assert process.wait() == 0
+    assert "└─ " in text.decode()
+    assert "2/2" in text.decode()
+
+
+def test_runs_follow_tells_of_each_change(dsn, app, tmp_path):
+    following = spawn("runs", "--follow", "--json", cwd=tmp_path, PGFLOW_DATABASE_URL=dsn)
+    try:
+        with Client(dsn) as client:
+            client.compile(seen)
+            run = client.start(seen, [1])
+            first = json.loads(following.stdout.readline())
+            client.cancel(run)
+            second = json.loads(following.stdout.readline())
+    finally:
+        following.kill()
+        following.communicate()
+    assert [(each["run_id"], each["status"]) for each in (first, second)] == [
+        (str(run.run_id), "started"),
+        (str(run.run_id), "cancelled"),
+    ]
