@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 import pgflow
-from pgflow.cli import demo, flows, runs, schedules, schema, specs, watch, work
+from pgflow.cli import demo, doctor, flows, runs, schedules, schema, specs, watch, work
 from pgflow.config import SettingsError, mask_password
 from pgflow.errors import DatabaseUnreachable, PgflowError, RunFailed, RunTimeout
 
@@ -31,6 +31,7 @@ _COMMANDS: dict[str, Callable[..., int | None]] = {
     "start": runs.start,
     "show": runs.show,
     "watch": watch.watch,
+    "doctor": doctor.doctor,
     "runs": runs.runs,
     "cancel": runs.cancel,
     "retry": runs.retry,
