@@ -65,8 +65,9 @@ check: setup ## format, lint, types, import layers, generated code, known vulner
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/audit.py
 
-fix: setup ## format, mend what can be mended, generate the sync twins
+fix: setup ## format, mend what can be mended, generate the sync twins and the page of commands
 	$(BIN)/python scripts/unasync.py
+	$(BIN)/python scripts/commands_page.py
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

@@ -27,6 +27,7 @@ from pgflow.records import (
     Outcome,
     Polled,
     Progress,
+    Pruned,
     Retries,
     Run,
     Schedule,
@@ -236,6 +237,23 @@ def ended_runs(run_ids: Sequence[UUID]) -> Call[list[UUID]]:
 def load_inputs(run_ids: Sequence[UUID]) -> Call[dict[UUID, bytes]]:
     """-> the runs' inputs as JSON texts."""
     return Call("select run_id, input from pgflow.runs where run_id = any(%s::uuid[])", (list(run_ids),), dict)
+
+
+# ---------------------------------------------------------------------------------------- pruning
+
+
+def count_prunable(older_than: timedelta) -> Call[Pruned]:
+    """-> what `prune_data_older_than` would delete."""
+    return Call(
+        "select runs, tasks, archived_messages, workers from pgflow.count_prunable(%s::interval)",
+        (older_than,),
+        lambda rows: Pruned(*rows[0]),
+    )
+
+
+def prune_data_older_than(older_than: timedelta) -> Call[None]:
+    """Deletes runs that ended longer ago than this, archived messages, and workers not heard of since."""
+    return Call("select from pgflow.prune_data_older_than(%s::interval)", (older_than,), _nothing)
 
 
 # ---------------------------------------------------------------------------------------- watching

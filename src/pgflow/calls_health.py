@@ -64,6 +64,19 @@ def server() -> Call[Server]:
     )
 
 
+def lacks_role() -> Call[bool | None]:
+    """-> whether the database has the roles of `pgflow migrate --roles`, and this one may do nothing through them;
+    None where it has not: then the rights on each table and function count."""
+    return Call(
+        """select case when bool_or(p.prosecdef) then not bool_or(
+                    has_schema_privilege(p.pronamespace, 'usage') and has_function_privilege(p.oid, 'execute')) end
+             from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+            where n.nspname = 'pgflow' and p.proname in ('poll_tasks', 'start_flows')""",
+        (),
+        lambda rows: rows[0][0],
+    )
+
+
 def missing_rights() -> Call[list[str]]:
     """-> what this role lacks of what clients and workers do, in the words of `grant`, but for the role."""
     return Call(

@@ -137,6 +137,16 @@ class StoredFlow:
 
 
 @dataclass(frozen=True, slots=True)
+class Pruned:
+    """How much was deleted of what ended long ago, or would be; tasks are those of the runs."""
+
+    runs: int
+    tasks: int
+    archived_messages: int
+    workers: int
+
+
+@dataclass(frozen=True, slots=True)
 class Retries:
     """The tasks of a step that have failed and are tried again: how many, and the worst of them."""
 

@@ -17,6 +17,7 @@ from psycopg.errors import InsufficientPrivilege
 from psycopg.sql import SQL, Identifier
 
 from pgflow import Client, Flow, Run, Worker, calls, schema
+from pgflow.cli.doctor import examine
 from pgflow.errors import DatabaseError, FlowNotFound
 from tests.databases import Databases
 from tests.schema.catalog import objects
@@ -29,12 +30,13 @@ MAY_CALL = {
         *READS, "calculate_retry_delay", "poll_tasks", "settle_tasks", "settle_and_poll", "extend_leases",
         "fail_stalled_tasks", "requeue_stalled_tasks", "register_worker", "mark_worker_stopped", "start_tasks",
         "complete_task", "fail_task", "set_vt_batch", "task_handler", "fire_schedule", "set_flow_schedules",
-        "list_flows", "flow_definition",
+        "list_flows", "flow_definition", "queue_depths",
     },
     "client": {
         *READS, "calculate_retry_delay", "start_flow", "start_flows", "start_flow_with_states", "get_run_with_states",
         "cancel_run", "retry_run", "rerun", "pause_flow", "resume_flow", "add_schedule", "pause_schedule",
         "resume_schedule", "run_schedule", "delete_schedule", "list_flows", "flow_definition",
+        "watch", "queue_depths",
     },
     "reader": set(),
 }  # fmt: skip
@@ -370,3 +372,21 @@ def test_every_call_of_pythons_is_somebodys() -> None:
     called = set(re.findall(r"pgflow\.(\w+)\(", inspect.getsource(calls)))
     rights = schema._of_roles("rights").text
     assert {name for name in called if f"'{name}'" not in rights} == set()
+
+
+@pytest.mark.parametrize("role", ["worker", "client"])
+def test_the_doctor_finds_that_each_role_has_what_it_needs(logins: Logins, role: str) -> None:
+    checked, code = examine(getattr(logins, role))
+    assert (code, [each for each in checked if each.findings]) == (0, [])
+
+
+def test_the_doctor_tells_a_login_without_a_role_to_get_one(logins: Logins) -> None:
+    with psycopg.connect(logins.admin, autocommit=True) as conn:
+        name = f"{value(conn, 'select current_database()')}_nobody"
+        conn.execute(f"create role {name} login password 'plain'")
+        checked, code = examine(make_conninfo(logins.admin, user=name, password="plain"))
+        conn.execute(f"drop role {name}")
+    (finding,) = checked[-1].findings
+    assert (code, checked[-1].check) == (1, "rights")
+    assert "is in none of the roles" in finding.what
+    assert finding.do == f'as the owner: grant pgflow_worker, pgflow_client to "{name}", or the one it needs'

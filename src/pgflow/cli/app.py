@@ -11,17 +11,27 @@ from typing import Annotated
 import typer
 
 import pgflow
-from pgflow.cli import demo, doctor, flows, runs, schedules, schema, specs, watch, work
+from pgflow.cli import demo, doctor, flows, prune, runs, schedules, schema, specs, watch, work
 from pgflow.config import SettingsError, mask_password
 from pgflow.errors import DatabaseUnreachable, PgflowError, RunFailed, RunTimeout
 
-DONE, RUN_FAILED, WRONG_USE, NO_DATABASE, OUR_FAULT, INTERRUPTED = 0, 1, 2, 3, 70, 130
+DONE, RUN_FAILED, WRONG_USE, NO_DATABASE, STUCK, OUR_FAULT, NOT_STARTED, INTERRUPTED = 0, 1, 2, 3, 4, 70, 71, 130
+#: What each exit code says; docs/reference/commands.md is made from it.
+EXIT_CODES = {
+    DONE: "done; of `start --wait` and `watch`: the run completed; of `doctor`: nothing is wrong",
+    RUN_FAILED: "the run failed, was cancelled or has not ended in time; of `doctor`: there are findings",
+    WRONG_USE: "wrong use: the command line, a setting, an input, or a database that does not hold what was asked for",
+    NO_DATABASE: "the database cannot be reached",
+    STUCK: "of `worker`: half of its slots were held by handlers that cannot be stopped",
+    OUR_FAULT: "an unexpected error: a fault of ours",
+    NOT_STARTED: "of `worker --processes`: no worker process could be started",
+    INTERRUPTED: "interrupted by Ctrl-C, or not confirmed",
+}
 
 app = typer.Typer(
     help="Durable workflows in Python that need nothing but PostgreSQL.",
     epilog="Exit codes: 0 done, 1 the run failed, 2 wrong use, 3 the database cannot be reached.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 _COMMANDS: dict[str, Callable[..., int | None]] = {
@@ -31,6 +41,7 @@ _COMMANDS: dict[str, Callable[..., int | None]] = {
     "start": runs.start,
     "show": runs.show,
     "watch": watch.watch,
+    "prune": prune.prune,
     "doctor": doctor.doctor,
     "runs": runs.runs,
     "cancel": runs.cancel,

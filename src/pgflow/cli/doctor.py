@@ -155,7 +155,14 @@ def _notifications(database: Database) -> Checked:
 
 def _rights(database: Database) -> Checked:
     role = database.run(calls_health.server()).role
-    missing = database.run(calls_health.missing_rights())
+    lacks_role = database.run(calls_health.lacks_role())
+    if lacks_role:
+        return _found(
+            "rights",
+            f"role {role} is in none of the roles that `pgflow migrate --roles` made",
+            f'as the owner: grant pgflow_worker, pgflow_client to "{role}", or the one it needs',
+        )
+    missing = database.run(calls_health.missing_rights()) if lacks_role is None else []
     if not missing:
         return Checked("rights", f"role {role} has all it needs")
     shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
@@ -188,7 +195,7 @@ def _workers(database: Database) -> Checked:
         "every flow with runs under way has one",
         [
             Finding(
-                f"no live worker serves flow {slug}, which has {_many(count, 'run')} under way",
+                f"no live worker serves flow {slug}, which has {terminal.many(count, 'run')} under way",
                 "start one: `pgflow worker MODULE` with the module that has this flow",
             )
             for slug, count in database.run(calls_health.unserved_flows())
@@ -202,7 +209,7 @@ def _stalled(database: Database) -> Checked:
         "none",
         [
             Finding(
-                f"{_many(count, 'task')} of step {step} of flow {flow} stalled: the worker went away",
+                f"{terminal.many(count, 'task')} of step {step} of flow {flow} stalled: the worker went away",
                 "start a worker of this flow, which takes them up or fails them; if they stall again, see in its log "
                 "what kills it (memory?)",
             )
@@ -221,9 +228,8 @@ def _backlog(queue: calls_health.Queue) -> Finding | None:
     waited = queue.waited or timedelta()
     if not queue.ready or (waited < _WAITED and queue.ready < _DEEP):
         return None
-    what = (
-        f"{_many(queue.ready, 'message')} of flow {queue.flow_slug} waiting, the first for {terminal.duration(waited)}"
-    )
+    many = terminal.many(queue.ready, "message")
+    what = f"{many} of flow {queue.flow_slug} waiting, the first for {terminal.duration(waited)}"
     if queue.paused_at is not None:
         return Finding(f"{what}: the flow is paused", f"`pgflow resume {queue.flow_slug}`, if it may go on")
     return Finding(what, "start more workers of this flow, or raise --concurrency; look at the database's load first")
@@ -249,10 +255,6 @@ def _bloat(database: Database) -> Checked:
 
 def _found(check: str, what: str, do: str) -> Checked:
     return Checked(check, findings=[Finding(what, do)])
-
-
-def _many(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def _print(checked: list[Checked]) -> None:

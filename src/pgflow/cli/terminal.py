@@ -67,6 +67,11 @@ def duration(span: timedelta) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def many(count: int, noun: str) -> str:
+    """`1 run`, `1,000 runs`."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
 def shortened(text: str, length: int) -> str:
     """The first line of a text, of at most `length` characters."""
     line = text.strip().split("\n", 1)[0]

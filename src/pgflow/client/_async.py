@@ -32,9 +32,9 @@ from pgflow.client.arguments import (
 from pgflow.client.news import news_of
 from pgflow.config import load
 from pgflow.db import AsyncDatabase, callers
-from pgflow.errors import DatabaseUnreachable, FlowNotFound, RunNotFound, RunTimeout
+from pgflow.errors import DatabaseUnreachable, FlowNotFound, InvalidInputError, RunNotFound, RunTimeout
 from pgflow.flow import Flow, FlowSpec, codec
-from pgflow.records import Progress, Run
+from pgflow.records import Progress, Pruned, Run
 
 #: Seconds between two looks at a run that is waited for, while no notification comes: the first and the longest.
 _FIRST_LOOK = 0.02
@@ -234,6 +234,21 @@ class AsyncClient:
         await client.resume(campaign)
         """
         await self._database.run(calls.resume_flow(slug_of(flow)))
+
+    async def prune(self, older_than: timedelta, *, dry_run: bool = False) -> Pruned:
+        """Deletes what ended longer ago than this, and says how much; with `dry_run` it only says so.
+
+            await client.prune(timedelta(days=30))
+
+        Runs with their steps and tasks, archived messages, workers not heard of since. Runs that have not ended stay,
+        however old. Raises InvalidInputError for an age below 0.
+        """
+        if older_than < timedelta():
+            raise InvalidInputError(f"older_than must be an age, not {older_than}: timedelta(days=30), say")
+        pruned = await self._database.run(calls.count_prunable(older_than))
+        if not dry_run:
+            await self._database.run(calls.prune_data_older_than(older_than))
+        return pruned
 
     # -- looking
 

@@ -8,12 +8,12 @@ declare
   v_for_workers constant text[] := array[
     'poll_tasks', 'settle_tasks', 'settle_and_poll', 'extend_leases', 'fail_stalled_tasks', 'requeue_stalled_tasks',
     'register_worker', 'mark_worker_stopped', 'start_tasks', 'complete_task', 'fail_task', 'set_vt_batch',
-    'task_handler', 'fire_schedule', 'set_flow_schedules', 'list_flows', 'flow_definition'
+    'task_handler', 'fire_schedule', 'set_flow_schedules', 'list_flows', 'flow_definition', 'queue_depths'
   ];
   v_for_clients constant text[] := array[
     'start_flow', 'start_flows', 'start_flow_with_states', 'get_run_with_states', 'cancel_run', 'retry_run', 'rerun',
     'pause_flow', 'resume_flow', 'add_schedule', 'pause_schedule', 'resume_schedule', 'run_schedule', 'delete_schedule',
-    'list_flows', 'flow_definition'
+    'list_flows', 'flow_definition', 'watch', 'queue_depths'
   ];
   -- The owner's alone: 'store_dynamic_flow', 'create_dynamic_flow', 'add_dynamic_step', 'prune_dynamic_flows',
   -- 'delete_flow_and_data', and whatever is named nowhere here.
