@@ -210,6 +210,16 @@ async def test_a_run_that_is_deleted_ends_with_an_error(ask: Ask, flow: Flow, co
         await asyncio.wait_for(watching, 60)
 
 
+async def test_iterators_end_with_their_client(ask: Ask, flow: Flow, conn: psycopg.Connection) -> None:
+    runs = await ask("start_many", flow, [[1], [2]])
+    watching = [asyncio.create_task(collect(ask, await events_of(ask, run))) for run in runs]
+    await aeventually(lambda: listening(conn))
+    await ask("close")
+    for events in await asyncio.wait_for(asyncio.gather(*watching), 60):
+        assert names(events)[:2] == HAPPENED[:2]
+    await aeventually(lambda: not listening(conn))
+
+
 # ---------------------------------------------------------------------------------------- costs
 
 

@@ -26,17 +26,18 @@ def watch(context: typer.Context, run: RunId, as_json: Json = False) -> int:
 
     Where standard output is no terminal a line per event is written, with --json one of JSON.
     """
+    draws = sys.stdout.isatty() and not as_json
     with Client(context.obj["dsn"]) as client:
-        if sys.stdout.isatty() and not as_json:
+        if draws:
             live.draw(_pictures(lambda: client.get_progress(run)))
         else:
             _print_events(client, run, as_json=as_json)
         ended = client.get_progress(run).run
-    if not as_json:
-        out = terminal.console()
+    out = terminal.console()
+    if not draws and not as_json:  # the last picture has it on top
         out.print(title(ended))
-        if ended.error is not None:
-            out.print(Text(ended.error, style="red"))
+    if ended.error is not None and not as_json:
+        out.print(Text(ended.error, style="red"))
     return 0 if ended.status == "completed" else 1
 
 

@@ -70,7 +70,7 @@ class AsyncClient:
             raise
 
     async def close(self) -> None:
-        await self._watching.close()
+        await self._watching.stop()
         await self._database.close()
 
     async def __aenter__(self) -> Self:

@@ -69,7 +69,7 @@ class Client:
             raise
 
     def close(self) -> None:
-        self._watching.close()
+        self._watching.stop()
         self._database.close()
 
     def __enter__(self) -> Self:

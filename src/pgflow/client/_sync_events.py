@@ -122,8 +122,18 @@ class Watching:
     def leave(self, watcher: Events) -> None:
         with self._turn:
             self._watchers.discard(watcher)
-            is_last = not self._watchers and not self._led
+            is_last = not self._led and all(other.news.ended for other in self._watchers)
         if is_last:
+            self.close()
+
+    def stop(self) -> None:
+        """Ends all iterators; one that leads right now notices it at its next look, and closes the connection."""
+        with self._turn:
+            for watcher in self._watchers:
+                watcher.news.ended = True
+            self._turn.notify_all()
+            is_led = self._led
+        if not is_led:
             self.close()
 
     def close(self) -> None:
