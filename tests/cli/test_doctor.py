@@ -13,6 +13,7 @@ from psycopg.conninfo import make_conninfo
 
 from pgflow import Client, Flow
 from pgflow.cli import doctor
+from tests.faults.pgbouncer import pooled
 
 broken = Flow("watched", max_attempts=1)
 broken.step(slug="only")(lambda: 1)
@@ -97,6 +98,14 @@ def test_notifications_that_nobody_hears(examined, empty_dsn, monkeypatch):
     assert "PGFLOW_LISTEN_URL" in the_one(examined()[1], "notifications")["do"]
     monkeypatch.setenv("PGFLOW_LISTEN_URL", "postgresql://127.0.0.1:1/nowhere")
     assert "cannot reach" in the_one(examined()[1], "notifications")["what"]
+
+
+@pytest.mark.slow
+def test_a_pooler_that_swallows_listen(examined, dsn, monkeypatch):
+    with pooled(dsn) as address:
+        assert "PGFLOW_LISTEN_URL" in the_one(examined(address)[1], "notifications")["do"]
+        monkeypatch.setenv("PGFLOW_LISTEN_URL", dsn)
+        assert examined(address) == (0, {})
 
 
 def test_clocks_that_differ(examined, monkeypatch):
