@@ -68,6 +68,9 @@ def test_a_changed_flow_is_refused_with_the_differences_and_the_way_out(cli, dsn
         (["broken"], "importing broken failed: ZeroDivisionError: division by zero"),
         (["needy"], "importing needy failed: No module named 'not_installed'"),
         (["faulty"], "flow 'faulty' is not well formed: "),
+        (["app", "--lifespan", "app"], "app names no function: give MODULE:FUNCTION"),
+        (["app", "--lifespan", "app:lauder"], "app has no function 'lauder'; did you mean 'louder'?"),
+        (["app", "--reload", "--drain"], "--reload and --drain exclude each other"),
     ],
 )
 def test_a_worker_that_cannot_work_says_why(cli, dsn, app, conn, arguments, message):
@@ -118,3 +121,66 @@ def test_several_processes_that_cannot_work_are_not_started_for_ever(app, argume
         _, log = worker.communicate(timeout=30)
     assert worker.returncode == code
     assert message in log
+
+
+LIFESPAN = """
+from contextlib import asynccontextmanager
+
+@asynccontextmanager
+async def opened(worker):
+    print("opened")
+    yield {}
+    print("closed")
+
+ANSWER = 42
+"""
+
+
+@pytest.mark.parametrize("processes", [[], ["--processes", "2"]], ids=["alone", "in processes"])
+def test_drain_works_what_is_there_within_the_lifespan_and_ends_with_0(dsn, app, conn, processes):
+    (app / "around.py").write_text(LIFESPAN)
+    with Client(dsn) as client:
+        client.compile(find_flows("app")[0])
+        runs = client.start_many("shout", [{"text": "hi"}] * 20)
+        arguments = ["app", "--drain", "--lifespan", "around:opened", *processes]
+        with spawn("worker", *arguments, cwd=app, PGFLOW_DATABASE_URL=dsn) as worker:
+            out, log = worker.communicate(timeout=60)
+        assert worker.returncode == 0, log
+        assert {client.get_run(run).status for run in runs} == {"completed"}
+    count = 2 if processes else 1
+    assert sorted(out.split()) == sorted(["opened", "closed"] * count)
+    assert value(conn, "select count(*) from pgflow.workers where stopped_at is not null") == count
+
+
+def test_dev_replaces_a_changed_flow_and_logs_in_detail(dsn, app, conn):
+    conn.execute("select pgflow.create_flow('shout')")
+    conn.execute("select pgflow.add_step('shout', 'whisper')")
+    with spawn("worker", "app", "--dev", "--drain", "--dsn", dsn, cwd=app) as worker:
+        _, log = worker.communicate(timeout=60)
+    assert worker.returncode == 0, log
+    assert "INFO pgflow.worker: flow shout has changed and was replaced: Step at index 0" in log
+    assert value(conn, "select array_agg(step_slug) from pgflow.steps") == ["louder"]
+    with spawn("worker", "app", "--dev", "--drain", "--dsn", dsn, cwd=app) as worker:
+        _, log = worker.communicate(timeout=60)
+    assert "DEBUG pgflow.worker: flow shout: verified" in log
+
+
+@pytest.mark.slow
+def test_reload_starts_anew_when_a_file_changes_also_after_a_broken_one(dsn, app, conn):
+    with spawn("worker", "app", "--reload", "--dev", "--dsn", dsn, cwd=app) as worker:
+        try:
+            eventually(lambda: value(conn, "select count(*) from pgflow.workers") == 1)
+            with Client(dsn) as client:
+                assert client.wait(client.start("shout", {"text": "hi"}), timeout=20).output == {"louder": "HI"}
+                source = (app / "app.py").read_text()
+                (app / "app.py").write_text("1 / 0")
+                eventually(lambda: value(conn, "select count(*) from pgflow.workers where stopped_at is not null") == 1)
+                (app / "app.py").write_text(source.replace("upper()", "title()"))
+                eventually(lambda: value(conn, "select count(*) from pgflow.workers where stopped_at is null") == 1)
+                assert client.wait(client.start("shout", {"text": "hi"}), timeout=20).output == {"louder": "Hi"}
+            worker.send_signal(signal.SIGTERM)
+            _, log = worker.communicate(timeout=20)
+        finally:
+            worker.kill()
+    assert worker.returncode == 0
+    assert "files have changed: the workers start anew" in log

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from pgflow import AsyncClient, Flow, Worker
+from pgflow.config import SettingsError
 from pgflow.errors import DatabaseUnreachable, FlowDefinitionError, FlowMismatch, SchemaError
 from tests.support import value
 
@@ -74,3 +75,23 @@ async def test_a_worker_needs_a_migrated_database(empty_dsn: str) -> None:
 async def test_a_worker_needs_a_database() -> None:
     with pytest.raises(DatabaseUnreachable, match="is PostgreSQL running"):
         await Worker([version(1)], dsn="postgresql://me:secret@127.0.0.1:1/nowhere").__aenter__()
+
+
+async def test_with_dev_a_changed_flow_is_replaced_unless_a_run_is_unfinished(
+    dsn: str, conn: psycopg.Connection
+) -> None:
+    async with Worker([version(1)], dsn=dsn):
+        pass
+    async with Worker([version(2)], dsn=dsn, dev=True):
+        assert value(conn, "select count(*) from pgflow.steps") == 2
+    async with AsyncClient(dsn) as client:
+        await client.start("changing", None)
+    with pytest.raises(FlowMismatch, match="Step count differs"):
+        async with Worker([version(1)], dsn=dsn, dev=True):
+            pytest.fail("the worker started")
+    assert value(conn, "select count(*) from pgflow.steps") == 2
+
+
+def test_dev_is_refused_in_a_foreign_core(dsn: str) -> None:
+    with pytest.raises(SettingsError, match="a flow is never replaced"):
+        Worker([version(1)], dsn=dsn, core="foreign", dev=True)

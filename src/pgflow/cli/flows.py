@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
@@ -23,7 +24,7 @@ from pgflow.records import StoredFlow
 
 
 class FlowNotImportable(PgflowError):
-    """What was given on the command line leads to no flow."""
+    """What was given on the command line leads to no flow, or to no function."""
 
 
 Name = Annotated[str, typer.Argument(metavar="FLOW", help="A flow's slug, or MODULE:FLOW.")]
@@ -145,6 +146,18 @@ def find_served(reference: str) -> list[Flow[Any, Any] | Handlers]:
         return [by_slug[name]]
     hint = did_you_mean(name, found) or (f"; it has {', '.join(found)}" if found else "; it has none at all")
     raise FlowNotImportable(f"{module_name} has no flow {name!r}{hint}")
+
+
+def find_function(reference: str) -> Callable[..., Any]:
+    """The function that `MODULE:NAME` names; raises FlowNotImportable."""
+    module_name, _, name = reference.partition(":")
+    if not name:
+        raise FlowNotImportable(f"{reference} names no function: give MODULE:FUNCTION")
+    names = {key: value for key, value in vars(_import(module_name)).items() if callable(value)}
+    if name not in names:
+        raise FlowNotImportable(f"{module_name} has no function {name!r}{did_you_mean(name, names)}")
+    found: Callable[..., Any] = names[name]
+    return found
 
 
 def _import(name: str) -> ModuleType:

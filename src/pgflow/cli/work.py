@@ -9,7 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from pgflow.cli.flows import find_served
+from pgflow.cli.flows import find_function, find_served
+from pgflow.cli.reload import changed_files
+from pgflow.config import SettingsError
 from pgflow.worker import Supervisor, Worker
 from pgflow.worker.leftovers import exit_past_threads
 
@@ -41,6 +43,19 @@ def worker(
         int | None,
         typer.Option(help="Tasks after which such a process is replaced. [PGFLOW_MAX_TASKS_PER_CHILD, else never]"),
     ] = None,
+    lifespan: Annotated[
+        str | None,
+        typer.Option(metavar="MODULE:FUNCTION", help="Opened around the work; what it yields is in ctx.resources."),
+    ] = None,
+    drain: Annotated[
+        bool, typer.Option("--drain", help="Work what is there, then exit with 0; later retries and delays are left.")
+    ] = False,
+    dev: Annotated[
+        bool, typer.Option("--dev", help="Replace a changed flow that has no unfinished runs; log in detail.")
+    ] = False,
+    reload: Annotated[
+        bool, typer.Option("--reload", help="Start anew when a .py file changes, here or beside the modules.")
+    ] = False,
     core: Annotated[
         str, typer.Option(help="'own', or 'foreign': the database has pgflow's own (TypeScript) core.")
     ] = "own",
@@ -52,7 +67,7 @@ def worker(
     handlers (pgflow.Handlers) serve the flows stored there as data, also those that come later.
     """
     dsn, verbose = context.obj["dsn"], context.obj["verbose"]
-    _log(verbose=verbose)
+    _log(verbose=verbose or dev)
     options: dict[str, Any] = {
         "concurrency": concurrency,
         "grace": grace,
@@ -61,16 +76,23 @@ def worker(
         "max_tasks_per_child": max_tasks_per_child,
         "core": core,
     }
-    if processes > 1:
-        return Supervisor(_command(flows, options, verbose=verbose), processes, _environment(dsn)).run()
+    if reload and drain:
+        raise SettingsError("--reload and --drain exclude each other: a worker that starts anew never ends")
+    if processes > 1 or reload:
+        flags = {"--verbose": verbose, "--drain": drain, "--dev": dev}
+        again = _command(flows, {**options, "lifespan": lifespan}, [flag for flag, is_set in flags.items() if is_set])
+        changes = changed_files(flows) if reload else None
+        return Supervisor(again, processes, _environment(dsn), drain=drain, changes=changes).run()
     found = {id(flow): flow for reference in flows for flow in find_served(reference)}
-    return exit_past_threads(Worker(list(found.values()), dsn=dsn, **options).run())
+    around = find_function(lifespan) if lifespan is not None else None
+    worker = Worker(list(found.values()), dsn=dsn, lifespan=around, dev=dev, **options)
+    return exit_past_threads(worker.run(drain=drain))
 
 
-def _command(flows: list[str], options: Mapping[str, Any], *, verbose: bool) -> list[str]:
+def _command(flows: list[str], options: Mapping[str, Any], flags: list[str]) -> list[str]:
     """This command again, for one process."""
     given = [f"--{name.replace('_', '-')}={value}" for name, value in options.items() if value is not None]
-    return [sys.executable, "-m", "pgflow", "worker", *given, *(["--verbose"] if verbose else []), "--", *flows]
+    return [sys.executable, "-m", "pgflow", "worker", *given, *flags, "--", *flows]
 
 
 def _environment(dsn: str | None) -> dict[str, str]:

@@ -28,17 +28,22 @@ class Attention:
         self._soon: dict[str, None] = {}
         self._later: dict[str, float] = {}
         self._are_few = True
+        self._are_all_wanted = False
         self.serve(flow_slugs)
 
     def serve(self, flow_slugs: Iterable[str]) -> None:
         """These and no others are asked for from now on; those that are new, soon."""
         before = {} if self._are_few else self._all  # of a few, nobody kept which would be next
         self._all = dict.fromkeys(flow_slugs)
-        self._are_few = len(self._all) <= _MOST
+        self._are_few = self._are_all_wanted or len(self._all) <= _MOST
         self._turn = cycle(self._all)
         new = (flow for flow in self._all if flow not in before)
         self._soon = {flow: None for flow in (*self._soon, *new) if flow in self._all}
         self._later = {flow: at for flow, at in self._later.items() if flow in self._all}
+
+    def ask_all(self) -> None:
+        """From now on every poll asks for all flows, however many."""
+        self._are_few = self._are_all_wanted = True
 
     def notice(self, flow_slugs: Iterable[str]) -> None:
         """These may have work; others than those served are passed over."""

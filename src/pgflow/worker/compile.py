@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from pgflow import calls
 from pgflow.db import AsyncDatabase
 from pgflow.errors import FlowMismatch
 from pgflow.flow import Flow
+
+logger = logging.getLogger("pgflow.worker")
 
 
 async def compile_flow(database: AsyncDatabase, flow: Flow[Any, Any], *, replace_idle: bool) -> None:
@@ -24,8 +27,10 @@ async def compile_flow(database: AsyncDatabase, flow: Flow[Any, Any], *, replace
 async def _compile(database: AsyncDatabase, flow: Flow[Any, Any], *, replace_idle: bool) -> None:
     status, differences = await database.run(calls.ensure_flow_compiled(flow.slug, flow.shape()))
     if status != "mismatch":
+        logger.debug("flow %s: %s", flow.slug, status)
         return
     if replace_idle and not await database.run(calls.unfinished_runs(flow.slug)):
         await database.run(calls.ensure_flow_compiled(flow.slug, flow.shape(), allow_data_loss=True))
+        logger.info("flow %s has changed and was replaced: %s", flow.slug, "; ".join(differences))
         return
     raise FlowMismatch(flow.slug, differences)

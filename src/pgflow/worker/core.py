@@ -70,6 +70,8 @@ class OwnCore:
         served: Collection[str],
         worker_id: UUID,
         announced: Callable[[], None] | None = None,
+        *,
+        dev: bool,
     ) -> None:
         self._database = database
         self._flows = flows
@@ -78,11 +80,12 @@ class OwnCore:
         self._announced = announced
         self._by_name = announced is not None
         self._lease = database.settings.lease
+        self._dev = dev
 
     async def prepare(self) -> None:
         await asyncio.to_thread(schema.prepare, self._database)
         for flow in self._flows.values():
-            await compile_flow(self._database, flow, replace_idle=self._database.is_embedded)
+            await compile_flow(self._database, flow, replace_idle=self._dev or self._database.is_embedded)
 
     async def register(self) -> None:
         await self._database.run(

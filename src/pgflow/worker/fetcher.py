@@ -28,6 +28,7 @@ class Fetcher(Service):
         held: Held,
         take: Callable[[Task], None],
         poll_interval: float,
+        on_polled: Callable[[Polled], None],
     ) -> None:
         super().__init__()
         self._poll = poll
@@ -35,6 +36,7 @@ class Fetcher(Service):
         self._held = held
         self._take = take
         self._poll_interval = poll_interval
+        self._on_polled = on_polled
         self._more = True
         self._promised = 0
         self._alarm: asyncio.TimerHandle | None = None
@@ -49,6 +51,11 @@ class Fetcher(Service):
         self._attention.notice(flow_slugs)
         self.wake()
 
+    def look_everywhere(self) -> None:
+        """Polls for all flows, now and from now on."""
+        self._attention.ask_all()
+        self.wake()
+
     def room(self) -> None:
         """A task is done with: a reason to poll only if the last poll left some behind."""
         if self._more:
@@ -60,7 +67,9 @@ class Fetcher(Service):
                 self._more = True
                 return None
             with self._attention.asking() as flows:
-                self._fetched(flows, await self._poll(flows, room), room)
+                polled = await self._poll(flows, room)
+                self._fetched(flows, polled, room)
+        self._on_polled(polled)
         return 0 if self._more else None
 
     async def along(

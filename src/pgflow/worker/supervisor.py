@@ -12,9 +12,10 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from types import MappingProxyType
+from typing import Any
 
 logger = logging.getLogger("pgflow.worker")
 
@@ -59,14 +60,25 @@ class Supervisor:
     SIGINT or SIGTERM stops them all; a second one kills them. A child that crashed is started again, after a pause
     that doubles up to 30 s. One that was used wrongly (2), or found no database when it was first started (3), would
     do no better the next time: then all are stopped. `environment` is added to that of the children.
+
+    With `drain` a child that ended with 0 is not replaced. `changes` is something to iterate over while the children
+    work: at each item they are stopped as by a signal, and started anew; one that was used wrongly waits for that.
     """
 
     def __init__(
-        self, command: Sequence[str], count: int, environment: Mapping[str, str] = MappingProxyType({})
+        self,
+        command: Sequence[str],
+        count: int,
+        environment: Mapping[str, str] = MappingProxyType({}),
+        *,
+        drain: bool = False,
+        changes: AsyncIterator[object] | None = None,
     ) -> None:
         self._command = list(command)
         self._count = count
         self._environment = dict(environment)
+        self._drain = drain
+        self._changes = changes
         self._children: set[asyncio.subprocess.Process] = set()
         self._status = DONE
 
@@ -76,12 +88,34 @@ class Supervisor:
 
     async def _run(self) -> int:
         self._stopping = asyncio.Event()
+        self._changed = asyncio.Event()
         self._theirs, self._ours = os.pipe()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._on_signal, number)
+        watching = asyncio.create_task(self._watch())
         await asyncio.gather(*(self._keep(number) for number in range(1, self._count + 1)))
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
         return self._status
+
+    async def _watch(self) -> None:
+        if self._changes is None:
+            return
+        async for _ in self._changes:
+            if self._stopping.is_set():
+                return
+            logger.info("files have changed: the workers start anew")
+            self._restart()
+
+    def _restart(self) -> None:
+        """Lets go of the lifeline that the children hold, and gives another to those that come."""
+        before = (self._theirs, self._ours)
+        self._theirs, self._ours = os.pipe()
+        for descriptor in before:
+            os.close(descriptor)
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     def _on_signal(self, number: int) -> None:
         if self._stopping.is_set():
@@ -103,23 +137,29 @@ class Supervisor:
         """One child after the other, until all are stopped."""
         failures, is_first = 0, True
         while not self._stopping.is_set():
-            began = time.monotonic()
+            began, changed = time.monotonic(), self._changed
             code = await self._work()
             if self._stopping.is_set():
                 self._status = self._status or _as_shells_say(code)
                 return
-            if code == WRONG_USE or (code == NO_DATABASE and is_first):
-                self._stop(code)
+            if changed.is_set():
+                failures = 0
+                continue
+            if code == DONE and self._drain:
                 return
+            if code == WRONG_USE or (code == NO_DATABASE and is_first):
+                if self._changes is None:
+                    self._stop(code)
+                    return
+                await first_of(changed.wait(), self._stopping.wait())
+                continue
             is_first = False
             if time.monotonic() - began > _HEALTHY:
                 failures = 0
             pause = 0.0 if code in (DONE, WORN_OUT) and not failures else _pause(failures)
             failures += 1
             logger.warning("worker process %s ended (%s): another starts in %.1f s", number, _how(code), pause)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self._stopping.wait()
+            await first_of(changed.wait(), self._stopping.wait(), timeout=pause)
 
     async def _work(self) -> int:
         """Starts a child and waits for its end; returns its exit status, or minus the signal that killed it."""
@@ -138,6 +178,16 @@ class Supervisor:
             return await child.wait()
         finally:
             self._children.discard(child)
+
+
+async def first_of(*waits: Coroutine[Any, Any, object], timeout: float | None = None) -> None:
+    """Waits for one of these, or so many seconds; the others are cancelled."""
+    tasks = [asyncio.create_task(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 def _pause(failures: int) -> float:

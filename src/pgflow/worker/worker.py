@@ -8,7 +8,8 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -22,15 +23,17 @@ from pgflow.records import Outcome, Polled, Task, TaskKey, Verdict
 from pgflow.worker import leftovers
 from pgflow.worker.completer import Completer
 from pgflow.worker.core import Core, OwnCore
+from pgflow.worker.drain import Drain
 from pgflow.worker.fetcher import Fetcher
 from pgflow.worker.foreign import ForeignCore
 from pgflow.worker.heartbeat import Heartbeat
 from pgflow.worker.held import Held, Holding
 from pgflow.worker.inputs import Inputs
+from pgflow.worker.lifespan import Lifespan, resources_of
 from pgflow.worker.patience import Patience
 from pgflow.worker.roster import Roster
 from pgflow.worker.runner import Runner
-from pgflow.worker.supervisor import WORN_OUT, follow_parent
+from pgflow.worker.supervisor import WORN_OUT, first_of, follow_parent
 from pgflow.worker.transactional import Transactional, open_transactional
 
 logger = logging.getLogger("pgflow.worker")
@@ -50,7 +53,18 @@ class Worker:
     are stored later. Inside a running event loop use it as a context manager; it works until the block ends. Arguments
     left out come from the environment (see `pgflow.config.Settings`). Raises FlowDefinitionError and ValueError before
     any I/O; when started DatabaseUnreachable, SchemaError, and FlowMismatch for a flow that is another one in the
-    database. With `core="foreign"` it works a database in which pgflow's own (TypeScript) core is installed.
+    database. With `dev` a flow that changed is replaced, if none of its runs is unfinished. With `core="foreign"` it
+    works a database in which pgflow's own (TypeScript) core is installed.
+
+    `lifespan` is opened before the first task and closed after the last; handlers find what it yields, by name, in
+    `ctx.resources` (those in processes do not):
+
+        @asynccontextmanager
+        async def lifespan(worker: Worker):
+            async with httpx.AsyncClient() as http:
+                yield {"http": http}
+
+        Worker([campaign], lifespan=lifespan).run()
     """
 
     def __init__(
@@ -65,6 +79,8 @@ class Worker:
         handler_processes: int | None = None,
         max_tasks_per_child: int | None = None,
         core: Literal["own", "foreign"] = "own",
+        lifespan: Lifespan[Worker] | None = None,
+        dev: bool = False,
     ) -> None:
         if not flows:
             raise ValueError("a worker needs at least one flow, or handlers")
@@ -84,12 +100,15 @@ class Worker:
         )  # fmt: skip
         self._processes = _processes(self._flows.values(), self.settings)
         self._transactional: Transactional | None = None
+        self._lifespan = lifespan
+        self._opened = AsyncExitStack()
         self.worker_id = uuid4()
         self._stop_asked: asyncio.Event | None = None
+        self._drain: Drain | None = None
         self._may_end = False
         self._status = 0
         self._database = AsyncDatabase(self.settings)
-        self._core = self._make_core(core)
+        self._core = self._make_core(core, dev=dev)
 
     @property
     def dsn(self) -> str:
@@ -98,15 +117,16 @@ class Worker:
 
     # -- life
 
-    def run(self) -> int:
+    def run(self, *, drain: bool = False) -> int:
         """Works until SIGINT or SIGTERM, then finishes what runs (see `stop`); returns the exit status.
 
+        With `drain` it stops by itself as soon as nothing is due (see `drained`).
         It is 0, or WORN_OUT (4) if the worker stopped by itself since half of its slots were lost to handlers that
         overran their timeout and cannot be stopped. A second signal exits at once, with status 130.
         """
-        return asyncio.run(self._run())
+        return asyncio.run(self._run(drain=drain))
 
-    async def _run(self) -> int:
+    async def _run(self, *, drain: bool) -> int:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._on_signal, number)
@@ -115,7 +135,7 @@ class Worker:
         async with follow_parent(self.stop), self:
             what = [*self._flows, *(["flows with handlers by name"] if self._handlers is not None else [])]
             logger.info("worker %s serves %s", self.worker_id, ", ".join(what))
-            await self.stopped()
+            await (self.drained() if drain else self.stopped())
         await leftovers.end_tasks()
         return self._status
 
@@ -150,54 +170,66 @@ class Worker:
         if self._stop_asked is not None:
             await self._stop_asked.wait()
 
+    async def drained(self) -> None:
+        """Waits until nothing is left to do: no task of these flows can be claimed, now or within a second, and the
+        worker holds none; or until it was asked to stop.
+
+            async with Worker([campaign]) as worker:
+                await worker.drained()
+
+        What others work on, and retries and delays that end later, are left. Without it a worker goes on for ever.
+        """
+        self._drain = Drain()
+        self._fetcher.look_everywhere()
+        await first_of(self._drain.over.wait(), self.stopped())
+
     async def __aenter__(self) -> Self:
         self._stop_asked = asyncio.Event()
-        await self._database.open()
-        try:
+        async with AsyncExitStack() as opened:
+            await self._database.open()
+            opened.push_async_callback(self._database.close)
             await self._core.prepare()
             if self._processes is not None:
+                opened.push_async_callback(self._processes.close)
                 await self._processes.start()
             self._transactional = await open_transactional(
                 self._flows.values(), self._database.dsn, self.worker_id, self.settings.concurrency
             )
-            await self._core.register()
-        except BaseException:
-            if self._processes is not None:
-                await self._processes.close()
             if self._transactional is not None:
-                await self._transactional.close()
-            await self._database.close()
-            raise
-        self._build()
+                opened.push_async_callback(self._transactional.close)
+            resources = await resources_of(self._lifespan, self, opened)
+            await self._core.register()
+            self._build(resources)
+            self._opened = opened.pop_all()
         self._start()
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        try:
+        async with self._opened:
             await self._shut_down()
-        finally:
-            await self._database.close()
 
     # -- parts
 
-    def _make_core(self, name: str) -> Core:
+    def _make_core(self, name: str, *, dev: bool) -> Core:
         match name:
             case "own":
                 announced = None if self._handlers is None else lambda: self._roster.wake()
-                return OwnCore(self._database, self._flows, self._served, self.worker_id, announced)
+                return OwnCore(self._database, self._flows, self._served, self.worker_id, announced, dev=dev)
             case "foreign" if self._handlers is not None:
                 raise SettingsError("handlers by name need core='own': a foreign core stores no flows that are data")
+            case "foreign" if dev:
+                raise SettingsError("dev is for the own core: in a foreign one a flow is never replaced")
             case "foreign":
                 return ForeignCore(self._database, self._flows, self.worker_id, lambda: self._is_stopping)
         raise SettingsError(f"core must be 'own' or 'foreign', not {name!r}")
 
-    def _build(self) -> None:
+    def _build(self, resources: Mapping[str, Any]) -> None:
         settings, database = self.settings, self._database
         self._held = Held(settings.concurrency, self._on_room, self._wear_out, most_ahead=self._core.most_ahead)
         self._runner = Runner(
-            self._flows, Inputs(database), self._held, self.worker_id, {}, self._processes, self._transactional,
+            self._flows, Inputs(database), self._held, self.worker_id, resources, self._processes, self._transactional,
             self._handlers, self._on_unknown,
         )  # fmt: skip
         self._completer = Completer(
@@ -207,7 +239,9 @@ class Worker:
             self._on_gone,
             lambda: self._held.capacity,
         )
-        self._fetcher = Fetcher(self._poll, list(self._flows), self._held, self._take, settings.poll_interval)
+        self._fetcher = Fetcher(
+            self._poll, list(self._flows), self._held, self._take, settings.poll_interval, self._on_polled
+        )
         self._heartbeat = Heartbeat(database.dsn, settings.lease, self._held, self._core.beat, self._held.lose)
         self._patience = Patience(self._held, self._hand_back)
         self._services = [*self._core.services(self._fetcher.hear), self._patience]
@@ -319,6 +353,12 @@ class Worker:
         """A task is done with, or a thread that could not be stopped has ended."""
         self._start_next()
         self._fetcher.room()
+        if self._drain is not None and not len(self._held):
+            self._fetcher.wake()
+
+    def _on_polled(self, polled: Polled) -> None:
+        if self._drain is not None and self._drain.looked(polled, len(self._held)):
+            self._fetcher.wake()
 
     def _on_gone(self, key: TaskKey) -> None:
         """Its run may have been cancelled: the heartbeat asks at once about whatever else of it is held."""
