@@ -20,11 +20,11 @@ from psycopg.conninfo import make_conninfo
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tests.conftest import short_directory
 from tests.testing.faults import FAULTS, Fault, hunt
 from tests.testing.real import Real
 
 from pgflow import embedded, schema
+from pgflow.testing.databases import short_directory
 
 _numbers = itertools.count(1)
 

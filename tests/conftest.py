@@ -6,34 +6,18 @@ pytest-xdist share the server; the databases are each process's own.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Generator, Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from pgflow import embedded
 from pgflow.config import load
 from pgflow.db import AsyncDatabase
+from pgflow.testing.databases import Databases, new_database, short_directory
 from tests import sqlcoverage
-from tests.databases import Databases, new_database
-
-#: Where the processes of pytest-xdist find the directory of the server that they share.
-_SHARED = "PGFLOW_TEST_DIRECTORY"
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """The process that hands out the tests makes the directory; those that run them inherit its name."""
-    if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
-        directory = short_directory()
-        os.environ[_SHARED] = str(directory.__enter__())
-        config.add_cleanup(lambda: directory.__exit__(None, None, None))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -47,38 +31,10 @@ def _environment() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[str]:
+def server(pgflow_server: str) -> str:
     """The address of a server on which this session may do as it likes."""
-    if dsn := os.environ.get("PGFLOW_TEST_DSN"):
-        sqlcoverage.start(dsn)
-        yield dsn
-        return
-    with ExitStack() as stack:
-        shared = os.environ.get(_SHARED)
-        directory = Path(shared) if shared else stack.enter_context(short_directory())
-        private = stack.enter_context(embedded.start(directory, durable=False))
-        sqlcoverage.start(private.dsn_for("postgres"))
-        yield private.dsn_for("postgres")
-
-
-@contextmanager
-def short_directory() -> Iterator[Path]:
-    """A directory near the root: pytest's own are too deep for a socket, and closed to the server's user."""
-    path = Path(tempfile.mkdtemp(prefix="pgflow-test-", dir="/tmp"))
-    path.chmod(0o755)
-    try:
-        yield path / "embedded"
-    finally:
-        _await_stop(path / "embedded")
-        shutil.rmtree(path, ignore_errors=True)
-
-
-def _await_stop(directory: Path) -> None:
-    """Waits until no process of the directory's server is left: one whose files vanish would linger."""
-    lock = directory / "server.lock"
-    if lock.is_file():
-        with lock.open() as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+    sqlcoverage.start(pgflow_server)
+    return pgflow_server
 
 
 @pytest.fixture
@@ -90,7 +46,7 @@ def embedded_directory() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def _databases(server: str) -> Iterator[Databases]:
-    databases = Databases(server)
+    databases = Databases(server, on_made=sqlcoverage.watch, on_returned=sqlcoverage.collect)
     yield databases
     databases.drop()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pgflow import embedded
-from tests.conftest import short_directory
+from pgflow.testing.databases import short_directory
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from tests.databases import new_database
+from pgflow.testing.databases import new_database
 from tests.foreign import npm
 from tests.foreign.cores import REALTIME, disown, install_pgflow
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from pgflow import schema
-from tests.databases import new_database
+from pgflow.testing.databases import new_database
 
 
 @pytest.fixture

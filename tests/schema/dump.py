@@ -7,7 +7,7 @@ from pathlib import Path
 import psycopg
 
 from pgflow import embedded, schema
-from tests.conftest import short_directory
+from pgflow.testing.databases import short_directory
 from tests.schema.catalog import description
 
 PATH = Path(__file__).with_name("schema.txt")

@@ -19,7 +19,7 @@ from psycopg.sql import SQL, Identifier
 from pgflow import Client, Flow, Run, Worker, calls, schema
 from pgflow.cli.doctor import examine
 from pgflow.errors import DatabaseError, FlowNotFound
-from tests.databases import Databases
+from pgflow.testing.databases import Databases
 from tests.schema.catalog import objects
 from tests.schema.support import plain_owner
 from tests.support import rows, value

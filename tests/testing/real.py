@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -18,6 +18,7 @@ from pgflow import calls
 from pgflow.calls import Call
 from pgflow.db.address import prepare
 from pgflow.records import Outcome, Task, TaskKey, Verdict
+from pgflow.testing.clock import Clock
 from pgflow.testing.model import TaskId
 from pgflow.testing.model.snapshot import canonical
 from tests.support import eventually
@@ -113,21 +114,10 @@ INVARIANTS = {
 class Real:
     """A migrated database with one flow at a time, seen through the SQL functions."""
 
-    #: What is put back when time passes.
-    times: ClassVar = {
-        "pgflow.runs": ("started_at", "completed_at", "failed_at"),
-        "pgflow.step_states": ("created_at", "started_at", "completed_at", "failed_at", "skipped_at"),
-        "pgflow.step_tasks": (
-            "queued_at", "started_at", "completed_at", "failed_at", "leased_until", "last_requeued_at",
-            "permanently_stalled_at",
-        ),
-        "pgmq.q_{slug}": ("vt", "enqueued_at"),
-        "pgflow.outage": ("grace_until",),
-    }  # fmt: skip
-
     def __init__(self, connection: psycopg.Connection) -> None:
         prepare(connection)
         self.connection = connection
+        self.clock = Clock(connection)
         self.slug = ""
         connection.execute(_REALTIME)
 
@@ -170,14 +160,7 @@ class Real:
     # -- time
 
     def advance_time(self, seconds: int) -> None:
-        """Every time that is stored goes back, but those of workers."""
-        back = f"- interval '{seconds} s'"
-        with self.connection.transaction():
-            for table, columns in self.times.items():
-                name = table.format(slug=self.slug)
-                self.connection.execute(
-                    f"update {name} set {', '.join(f'{column} = {column} {back}' for column in columns)}"
-                )
+        self.clock.advance(seconds)
 
     # -- operations
 

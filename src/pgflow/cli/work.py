@@ -85,8 +85,8 @@ def worker(
         return Supervisor(again, processes, _environment(dsn), drain=drain, changes=changes).run()
     found = {id(flow): flow for reference in flows for flow in find_served(reference)}
     around = find_function(lifespan) if lifespan is not None else None
-    worker = Worker(list(found.values()), dsn=dsn, lifespan=around, dev=dev, **options)
-    return exit_past_threads(worker.run(drain=drain))
+    serving = Worker(list(found.values()), dsn=dsn, lifespan=around, dev=dev, **options)
+    return exit_past_threads(serving.run(drain=drain))
 
 
 def _command(flows: list[str], options: Mapping[str, Any], flags: list[str]) -> list[str]:

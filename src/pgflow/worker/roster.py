@@ -25,6 +25,7 @@ class Roster(Service):
     """
 
     activity = "looking for flows"
+    brings_work = True
 
     def __init__(
         self,

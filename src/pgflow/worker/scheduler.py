@@ -36,6 +36,7 @@ class Scheduler(Service):
     """
 
     activity = "firing schedules"
+    brings_work = True
 
     def __init__(self, database: AsyncDatabase, clock: Callable[[], datetime] | None = None) -> None:
         super().__init__()

@@ -17,10 +17,13 @@ class Service:
     """
 
     activity = "working"
+    #: Whether it may bring work, so that who drains waits for its first pause.
+    brings_work = False
 
     def __init__(self) -> None:
         self._backoff = Backoff(self.activity)
         self._awake = asyncio.Event()
+        self.rested = asyncio.Event()
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
 
@@ -56,6 +59,8 @@ class Service:
             await self._pause(pause)
 
     async def _pause(self, seconds: float | None) -> None:
+        if seconds != 0:
+            self.rested.set()
         if not self._stopping and seconds != 0:
             try:
                 async with asyncio.timeout(seconds):

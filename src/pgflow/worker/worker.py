@@ -179,6 +179,9 @@ class Worker:
 
         What others work on, and retries and delays that end later, are left. Without it a worker goes on for ever.
         """
+        for service in self._services:
+            if service.brings_work:
+                await first_of(service.rested.wait(), self.stopped())
         self._drain = Drain()
         self._fetcher.look_everywhere()
         await first_of(self._drain.over.wait(), self.stopped())

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from tests.databases import Databases
+from pgflow.testing.databases import Databases
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from pgflow import schema
-from tests.databases import Databases
+from pgflow.testing.databases import Databases
 from tests.sql.flows import add_worker, call
 from tests.sql.lifecycle.stand_ins import LOCAL_SECRET, add_supabase
 from tests.support import rows, value

@@ -1,19 +1,25 @@
-"""Throw-away databases. Making and dropping one costs more than most tests, so a migrated one that a test left as it
-found it, but for rows and queues, is emptied and lent again; what changed a function or added a schema is dropped."""
+"""Throw-away servers and databases.
+
+Making and dropping a database costs more than most tests, so a migrated one that a test left as it found it, but for
+rows and queues, is emptied and lent again; what changed a function or added a schema is dropped.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import os
-from collections.abc import Iterator
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import psycopg
 from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Composed, Identifier
 
-from pgflow import schema
-from tests import sqlcoverage
+from pgflow import embedded, schema
 
 _numbers = itertools.count(1)
 
@@ -43,6 +49,17 @@ where datname = current_database() and backend_type = 'client backend' and pid <
 
 
 @contextmanager
+def new_server(directory: Path | None = None) -> Iterator[str]:
+    """The address of a private server that keeps nothing safe; others may share a directory that was given."""
+    if directory is None:
+        with short_directory() as own, new_server(own) as dsn:
+            yield dsn
+        return
+    with embedded.start(directory, durable=False) as server:
+        yield server.dsn_for("postgres")
+
+
+@contextmanager
 def new_database(server: str, template: str = "template1") -> Iterator[str]:
     """The address of a database that nobody used before; dropped afterwards."""
     name = _create(server, template)
@@ -55,11 +72,20 @@ def new_database(server: str, template: str = "template1") -> Iterator[str]:
 class Databases:
     """Migrated databases, each lent to one test at a time."""
 
-    def __init__(self, server: str) -> None:
+    def __init__(
+        self,
+        server: str,
+        *,
+        on_made: Callable[[str], None] = lambda dsn: None,
+        on_returned: Callable[[psycopg.Connection], None] = lambda connection: None,
+    ) -> None:
+        """`on_made` is called with the address of the one that the others are copies of, `on_returned` before one is
+        emptied."""
         self._server = server
+        self._on_returned = on_returned
         self.template = _create(server)
         schema.migrate(self._dsn(self.template))
-        sqlcoverage.watch(self._dsn(self.template))
+        on_made(self._dsn(self.template))
         with psycopg.connect(self._dsn(self.template)) as connection:
             tables = {t for (t,) in connection.execute("select tablename from pg_tables where schemaname = 'pgflow'")}
             filled = {t for t in tables if connection.execute(_rows_of(t)).fetchone() != (None,)}
@@ -93,7 +119,7 @@ class Databases:
         try:
             with psycopg.connect(self._dsn(name), autocommit=True) as connection:
                 connection.execute(_END_OTHERS)
-                sqlcoverage.collect(connection)
+                self._on_returned(connection)
                 connection.execute(_emptying(self._emptied))
                 return self._seen(connection) == self._new and not self._is_worn(connection)
         except psycopg.Error:  # something of ours is gone
@@ -113,14 +139,14 @@ def _rows_of(table: str) -> Composed:
     return SQL("select string_agg(t::text, ' ' order by t::text) from pgflow.{} t").format(Identifier(table))
 
 
-def _emptying(tables: list[str]) -> str:
-    return f"""
+def _emptying(tables: list[str]) -> Composed:
+    return SQL("""
         set session_replication_role to replica;  -- the order of deletes is of no importance then
-        {"".join(f"delete from {table};" for table in tables)}
+        {}
         select pgmq.drop_queue(queue_name) from pgmq.list_queues();
         drop schema if exists realtime cascade;  -- a stand-in that many tests make
         update pgflow.outage set grace_until = '-infinity' where grace_until <> '-infinity';
-    """
+    """).format(Composed([SQL("delete from {};").format(Identifier(*table.split("."))) for table in tables]))
 
 
 def _create(server: str, template: str = "template1") -> str:
@@ -133,3 +159,24 @@ def _create(server: str, template: str = "template1") -> str:
 def _drop(server: str, name: str) -> None:
     with psycopg.connect(server, autocommit=True) as admin:
         admin.execute(SQL("drop database {} with (force)").format(Identifier(name)))
+
+
+@contextmanager
+def short_directory() -> Iterator[Path]:
+    """A directory near the root: pytest's own are too deep for a socket, and closed to the server's user."""
+    path = Path(tempfile.mkdtemp(prefix="pgflow-test-", dir="/tmp"))
+    path.chmod(0o755)
+    try:
+        yield path / "embedded"
+    finally:
+        remove_server(path / "embedded")
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def remove_server(directory: Path) -> None:
+    """Waits until no process of the directory's server is left (it would linger without its files), and removes it."""
+    lock = directory / "server.lock"
+    if lock.is_file():
+        with lock.open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+    shutil.rmtree(directory, ignore_errors=True)
