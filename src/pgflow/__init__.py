@@ -17,6 +17,7 @@ from pgflow.client import AsyncClient, Client
 from pgflow.errors import Permanent, PgflowError, RetryAfter, RunFailed, RunTimeout
 from pgflow.execute import aexecute, aexecute_dynamic, execute, execute_dynamic
 from pgflow.flow import Context, Flow, FlowBuilder, FlowSpec, Handlers, Step, StepSpec, needs
+from pgflow.jobs import Job, job
 from pgflow.records import Event, Run, StoredFlow
 from pgflow.worker import Worker
 
@@ -31,6 +32,7 @@ __all__ = [
     "FlowBuilder",
     "FlowSpec",
     "Handlers",
+    "Job",
     "Permanent",
     "PgflowError",
     "RetryAfter",
@@ -46,5 +48,6 @@ __all__ = [
     "aexecute_dynamic",
     "execute",
     "execute_dynamic",
+    "job",
     "needs",
 ]
