@@ -6,6 +6,7 @@ pytest-xdist share the server; the databases are each process's own.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import AsyncIterator, Generator, Iterator
@@ -84,6 +85,14 @@ async def database(dsn: str) -> AsyncIterator[AsyncDatabase]:
     """`dsn` as the package sees it: runs Calls."""
     async with AsyncDatabase(load(dsn=dsn)) as opened:
         yield opened
+
+
+@pytest.fixture(autouse=True)
+def _log_levels() -> Iterator[None]:
+    """What a command set for its process is not the next test's."""
+    yield
+    for name in ("pgflow", "psycopg.pool"):
+        logging.getLogger(name).setLevel(logging.NOTSET)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -14,8 +14,8 @@ declare
 begin
   select max(w.last_heartbeat_at), max(w.lease) into v_heard, v_longest
     from pgflow.workers w where w.lease is not null;
-  -- what lies further ahead than any grace was noted by a clock that has been set back since
-  select case when o.grace_until <= clock_timestamp() + make_interval(secs => greatest(v_longest, p_lease))
+  -- what lies minutes further ahead than any grace was noted by a clock that has been set back since
+  select case when o.grace_until <= clock_timestamp() + make_interval(secs => greatest(v_longest, p_lease) + 300)
               then o.grace_until else '-infinity' end
     into v_noted from pgflow.outage o;
   if v_heard < clock_timestamp() - make_interval(secs => p_lease) and v_noted < v_heard then
