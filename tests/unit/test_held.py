@@ -159,6 +159,16 @@ def test_the_line_is_worked_off_in_order_and_never_beyond_the_slots(held: Held):
     assert held.next_in_line() is holdings[3]
 
 
+def test_hundreds_may_be_lost_in_line_at_once():
+    held = Held(1, lambda: started.append(held.next_in_line()))  # as the worker does
+    started: list[object] = []
+    for n in range(600):
+        held.line_up(held.add(task(n)))
+    held.lose([holding.key for holding in held])
+    assert (len(held), held.has_line) == (0, False)
+    assert started == [None]
+
+
 def test_one_that_is_lost_while_it_waits_is_dropped(held: Held):
     first, second = held.add(task(1)), held.add(task(2))
     held.line_up(first)

@@ -100,3 +100,26 @@ def test_a_killed_worker_neither_loses_nor_repeats_a_result(dsn: str, conn: psyc
     assert len({worker for (worker,) in rows(conn, "select distinct worker_id from accepted")}) == 2
     repeated = rows(conn, "select attempts_count, fence, requeued_count from pgflow.step_tasks where fence > 1")
     assert set(repeated) == {(2, 2, 1)}  # the dead worker's tasks: a stall each, and no attempt given back
+
+
+async def test_a_flow_whose_tasks_cannot_be_claimed_holds_up_no_other(dsn: str, conn: psycopg.Connection) -> None:
+    bad, good = Flow("bad"), Flow("good")
+    bad.map(slug="each")(lambda n: n)
+
+    @good.map
+    async def each(n: int) -> int:
+        return n
+
+    async with AsyncClient(dsn) as client, Worker([bad, good], dsn=dsn, concurrency=2, poll_interval=0.1):
+        conn.execute(
+            """create function pgflow_cannot() returns trigger language plpgsql as $$
+                 begin raise exception 'too large' using errcode = '54000'; end $$;
+               create trigger cannot before update on pgflow.step_tasks for each row
+                 when (new.flow_slug = 'bad' and new.status = 'started') execute function pgflow_cannot()"""
+        )
+        stuck = await client.start(bad, [1, 2])
+        done = await client.wait(await client.start(good, list(range(50))), timeout=30)
+        assert done.output == {"each": list(range(50))}
+        assert value(conn, "select max(attempts_count) = 1 from pgflow.step_tasks where flow_slug = 'good'")
+        conn.execute("drop function pgflow_cannot() cascade")
+        assert (await client.wait(stuck, timeout=30)).output == {"each": [1, 2]}

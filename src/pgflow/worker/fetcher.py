@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeAlias
 
+from pgflow.errors import DatabaseError, DatabaseUnreachable
 from pgflow.records import Outcome, Polled, Task, Verdict
 from pgflow.worker.attention import Attention
 from pgflow.worker.held import Held
 from pgflow.worker.service import Service
+
+logger = logging.getLogger("pgflow.worker")
 
 Settled: TypeAlias = tuple[list[Verdict], Polled]
 
@@ -39,6 +43,7 @@ class Fetcher(Service):
         self._on_polled = on_polled
         self._more = True
         self._promised = 0
+        self._refused: set[str] = set()
         self._alarm: asyncio.TimerHandle | None = None
 
     def serve(self, flow_slugs: Iterable[str]) -> None:
@@ -67,7 +72,7 @@ class Fetcher(Service):
                 self._more = True
                 return None
             with self._attention.asking() as flows:
-                polled = await self._poll(flows, room)
+                polled = await self._poll_apart(flows, room)
                 self._fetched(flows, polled, room)
         self._on_polled(polled)
         return 0 if self._more else None
@@ -80,6 +85,33 @@ class Fetcher(Service):
             verdicts, polled = await settle_and_poll(flows, room)
             self._fetched(flows, polled, room)
         return verdicts
+
+    async def _poll_apart(self, flows: Sequence[str], room: int) -> Polled:
+        """Polls all flows at once; one by one where that fails, so that one's trouble does not hold up the others."""
+        try:
+            return await self._poll(flows, room)
+        except DatabaseUnreachable:
+            raise
+        except DatabaseError as error:
+            if len(flows) == 1:
+                raise
+            logger.debug("fetching from each flow by itself, since from all it fails: %s", error)
+        tasks: list[Task] = []
+        due: list[float] = []
+        for flow in flows:
+            try:
+                polled = await self._poll([flow], room - len(tasks))
+            except DatabaseUnreachable:
+                raise
+            except DatabaseError as error:
+                if flow not in self._refused:  # said once
+                    logger.warning("no tasks of flow %s can be fetched, will keep trying: %s", flow, error)
+                self._refused.add(flow)
+                continue
+            self._refused.discard(flow)
+            tasks += polled.tasks
+            due += [polled.next_visible_in] if polled.next_visible_in is not None else []
+        return Polled(tuple(tasks), min(due, default=None))
 
     @contextmanager
     def _room(self, settling: int = 0) -> Iterator[int]:

@@ -99,12 +99,9 @@ class Held:
         self._line.append(holding)
 
     def next_in_line(self) -> Holding | None:
-        """The next to be worked on, if a handler may start; those lost meanwhile are dropped."""
-        while self._line and self.working + self._lingering < self._concurrency:
-            holding = self._line.popleft()
-            if not holding.lost:
-                return holding
-            self.drop(holding.key)
+        """The next to be worked on, if a handler may start."""
+        if self._line and self.working + self._lingering < self._concurrency:
+            return self._line.popleft()
         return None
 
     def step_back(self, longer_than: float = 0.0) -> list[Holding]:
@@ -151,11 +148,16 @@ class Held:
         return bool(doubtful)
 
     def lose(self, keys: Iterable[TaskKey]) -> None:
-        """These are somebody else's now, or nobody's: their handlers are told and cancelled, their results dropped."""
-        for key in keys:
-            holding = self._holdings.get(key)
-            if holding is not None and not holding.lost:
-                holding.lost = True
-                holding.cancel()
-                if holding.job is not None:
-                    holding.job.cancel()
+        """These are somebody else's now, or nobody's: their handlers are told and cancelled, their results dropped;
+        those that no handler has begun are given up at once."""
+        lost = [h for key in keys if (h := self._holdings.get(key)) is not None and not h.lost]
+        for holding in lost:
+            holding.lost = True
+            holding.cancel()
+            if holding.job is not None:
+                holding.job.cancel()
+            else:
+                del self._holdings[holding.key]
+        self._line = deque(holding for holding in self._line if not holding.lost)
+        if lost:
+            self._on_change()

@@ -46,13 +46,18 @@ class Scheduler(Service):
     async def run_once(self) -> float | None:
         now = self._clock() if self._clock else None
         soon = await self._database.run(calls.due_schedules(_INTERVAL, now=now))
-        pause = _INTERVAL
+        pause, failed = _INTERVAL, None
         for schedule in soon:
             if schedule.next_at is not None and schedule.next_at > schedule.now:
                 pause = min(pause, (schedule.next_at - schedule.now).total_seconds())
             else:
-                await self._fire(schedule)
+                try:
+                    await self._fire(schedule)
+                except Exception as error:  # the others' slots must not wait for it
+                    failed = error
                 pause = 0.0  # its next slot may be near
+        if failed is not None:
+            raise failed
         return pause + random.uniform(0, 0.1) if pause else 0  # noqa: S311  # so that not all workers come at once
 
     async def _fire(self, due: DueSchedule) -> None:

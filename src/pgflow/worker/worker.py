@@ -17,6 +17,7 @@ from uuid import uuid4
 
 from pgflow.config import Settings, SettingsError, load
 from pgflow.db import AsyncDatabase
+from pgflow.errors import DatabaseError, DatabaseUnreachable
 from pgflow.executors import ProcessExecutor
 from pgflow.flow import Flow, Handlers
 from pgflow.records import Outcome, Polled, Task, TaskKey, Verdict
@@ -369,9 +370,16 @@ class Worker:
             self._heartbeat.wake()
 
     async def _settle(self, outcomes: list[Outcome]) -> list[Verdict]:
-        if self._is_stopping:
-            return await self._core.settle(outcomes)
-        return await self._fetcher.along(outcomes, partial(self._core.settle_and_poll, outcomes))
+        if not self._is_stopping:
+            try:
+                return await self._fetcher.along(outcomes, partial(self._core.settle_and_poll, outcomes))
+            except DatabaseUnreachable:
+                raise
+            except DatabaseError as error:
+                # perhaps it was the fetching that failed: that must not hold up results, let alone condemn them
+                logger.debug("settling alone, since with fetching it fails: %s", error)
+                self._fetcher.wake()
+        return await self._core.settle(outcomes)
 
 
 def _processes(flows: Iterable[Flow[Any, Any]], settings: Settings) -> ProcessExecutor | None:

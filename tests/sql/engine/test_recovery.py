@@ -79,6 +79,27 @@ def test_a_lapsed_task_comes_before_whatever_has_been_waiting(conn: psycopg.Conn
     assert len(poll(conn, worker)) == 5
 
 
+def test_so_does_one_that_lapsed_while_nobody_polled(conn: psycopg.Connection) -> None:
+    start_one(conn)
+    old = poll_one(conn, add_our_worker(conn))
+    for _ in range(5):
+        start(conn, "flow")
+    end_leases(conn)
+    conn.execute("update pgmq.q_flow set vt = vt - interval '2 hours'")  # a backlog
+    conn.execute("update pgmq.q_flow set vt = clock_timestamp() - interval '1 hour' where msg_id = %s", [old.msg_id])
+    conn.execute("update pgflow.flows set looked_at = clock_timestamp() - interval '1 hour'")
+    (again,) = poll(conn, add_our_worker(conn), qty=1)
+    assert again.msg_id == old.msg_id
+
+
+def test_what_was_never_taken_is_not_looked_through(conn: psycopg.Connection) -> None:
+    create_flow(conn, "flow", step("delayed", start_delay=1000))
+    start(conn, "flow")
+    wait_for_server_grace(conn)
+    poll(conn, add_our_worker(conn))
+    assert value(conn, "select min(vt) > clock_timestamp() + interval '900 s' from pgmq.q_flow")
+
+
 def test_a_grace_noted_by_a_clock_that_was_ahead_does_not_count(conn: psycopg.Connection) -> None:
     start_one(conn)
     old = poll_one(conn, add_our_worker(conn))

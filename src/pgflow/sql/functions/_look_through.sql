@@ -1,7 +1,7 @@
 -- Once per third of a lease and flow: puts the messages of tasks whose leases have passed in front of all others, so
 -- that the next poll comes upon them, however many wait. Those that are hidden are among them (usually a message is
--- hidden just as long as its task is leased, but any foreign read moves it); of the visible ones only such as were
--- read before, and became visible within the last lease.
+-- hidden just as long as its task is leased, but any foreign read moves it), and those that became visible since a
+-- lease before the last look; of all only such as were read.
 -- Locks: the flows' rows, then messages by msg_id, skipping what others hold; never waits for a lock.
 create or replace function pgflow._look_through(p_flow_slugs text[], p_lease int)
 returns void
@@ -9,11 +9,11 @@ language plpgsql
 set search_path to ''
 as $$
 declare
-  v_flow text;
+  v_flow record;
 begin
   for v_flow in
     with due as materialized (
-      select f.flow_slug from pgflow.flows f
+      select f.flow_slug, f.looked_at from pgflow.flows f
        where f.flow_slug = any (p_flow_slugs)
          and (f.looked_at < clock_timestamp() - make_interval(secs => p_lease / 3.0)) is not false
        order by f.flow_slug
@@ -21,14 +21,14 @@ begin
     )
     update pgflow.flows f set looked_at = clock_timestamp()
       from due d where f.flow_slug = d.flow_slug
-    returning f.flow_slug
+    returning f.flow_slug, coalesce(d.looked_at, '-infinity') as last_look
   loop
     execute format(
       $q$
         with lapsed as materialized (
           select m.msg_id
             from unnest(pgflow._task_keys($1, array(
-                   select h.msg_id from pgmq.%1$I h where h.vt > $3 and (h.vt > $2 or h.read_ct > 0)
+                   select h.msg_id from pgmq.%1$I h where h.vt > $3 and h.read_ct > 0
                  ))) as k
            cross join lateral (
              select from pgflow.step_tasks x
@@ -41,8 +41,9 @@ begin
              for update of m skip locked
         )
         update pgmq.%1$I q set vt = 'epoch' from lapsed l where q.msg_id = l.msg_id
-      $q$, pgflow._queue_table(v_flow)
-    ) using v_flow, clock_timestamp(), clock_timestamp() - make_interval(secs => p_lease);
+      $q$, pgflow._queue_table(v_flow.flow_slug)
+    ) using v_flow.flow_slug, clock_timestamp(),
+            least(clock_timestamp(), v_flow.last_look) - make_interval(secs => p_lease);
   end loop;
 end
 $$;

@@ -1,6 +1,6 @@
 -- Takes the first visible messages of a flow's queue, counts that they were read, and hides them until a time, in one
--- update; returns which
--- tasks they are for. Locks: those messages, skipping what others hold.
+-- update; returns which tasks they are for. One that was changed between our look and our lock is left for the next
+-- poll: its place is not yet known to this statement. Locks: those messages, skipping what others hold.
 create or replace function pgflow._take_messages(p_flow_slug text, p_qty int, p_until timestamptz)
 returns pgflow.task_key[]
 language plpgsql

@@ -1,5 +1,5 @@
--- (Named so that it comes after _task_options, which it reads.) Per started task when its worker's hold on it ends: the lease's end or, for a worker without leases, the
--- contract's timeout + 30 s. Locks nothing.
+-- Per started task when its worker's hold on it ends: the lease's end or, for a worker without leases, the contract's
+-- timeout + 30 s. Locks nothing. (Named so that it comes after _task_options, which it reads.)
 create or replace view pgflow._worker_holds as
 select t.run_id, t.step_slug, t.task_index,
        coalesce(t.leased_until, t.started_at + make_interval(secs => o.timeout + 30)) as at,

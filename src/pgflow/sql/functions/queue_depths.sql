@@ -12,7 +12,7 @@ begin
   for v_flow_slug in select f.flow_slug from pgflow.flows f order by f.flow_slug loop
     continue when to_regclass(format('pgmq.%I', pgflow._queue_table(v_flow_slug))) is null; -- a caller's row may have none
     return query execute format(
-      'select $1, count(*) filter (where m.vt <= now()), now() - min(m.vt), count(*) filter (where m.vt > now())
+      'select $1, count(*) filter (where m.vt <= now()), now() - min(greatest(m.vt, m.enqueued_at)), count(*) filter (where m.vt > now())
          from pgmq.%I m', pgflow._queue_table(v_flow_slug)) using v_flow_slug;
   end loop;
 end

@@ -16,14 +16,6 @@ begin
     where s.schedule_name = any (v_names) or (s.flow_slug = v_slug and s.origin = 'code')
     order by s.schedule_name for no key update;
 
-  select s.* into v_taken from pgflow.schedules s
-   where s.schedule_name = any (v_names) and (s.flow_slug <> v_slug or s.origin <> 'code')
-   order by s.schedule_name limit 1;
-  if found then
-    raise exception 'Schedule % is there already (of flow %, made by %): give the one in the code of flow % another name',
-      v_taken.schedule_name, v_taken.flow_slug, case v_taken.origin when 'code' then 'its code' else 'hand' end, v_slug;
-  end if;
-
   delete from pgflow.schedules s
    where s.flow_slug = v_slug and s.origin = 'code' and s.schedule_name <> all (v_names);
   insert into pgflow.schedules as s (schedule_name, flow_slug, cron, time_zone, input, catch_up, origin)
@@ -36,7 +28,16 @@ begin
                           else clock_timestamp() end,
         next_at = case when (s.cron, s.time_zone) = (excluded.cron, excluded.time_zone) then s.next_at
                        else '-infinity' end
-    where (s.input, s.catch_up, s.cron, s.time_zone)
+    -- a name that is taken already, or was a moment ago, is not ours to change: see below
+    where s.flow_slug = excluded.flow_slug and s.origin = 'code' and (s.input, s.catch_up, s.cron, s.time_zone)
           is distinct from (excluded.input, excluded.catch_up, excluded.cron, excluded.time_zone);
+
+  select s.* into v_taken from pgflow.schedules s
+   where s.schedule_name = any (v_names) and (s.flow_slug <> v_slug or s.origin <> 'code')
+   order by s.schedule_name limit 1;
+  if found then
+    raise exception 'Schedule % is there already (of flow %, made by %): give the one in the code of flow % another name',
+      v_taken.schedule_name, v_taken.flow_slug, case v_taken.origin when 'code' then 'its code' else 'hand' end, v_slug;
+  end if;
 end
 $$;
