@@ -61,13 +61,6 @@ _COLUMNS = {
 class ForeignCore(Real):
     """A database with pgflow's own schema."""
 
-    times: ClassVar = {
-        "pgflow.runs": ("started_at", "completed_at", "failed_at"),
-        "pgflow.step_states": ("created_at", "started_at", "completed_at", "failed_at"),
-        "pgflow.step_tasks": ("queued_at", "started_at", "completed_at", "failed_at"),
-        "pgmq.q_{slug}": ("vt", "enqueued_at"),
-    }
-
     def create_flow(self, slug: str, shape: dict[str, Any]) -> None:
         self.slug = slug
         flow = {"maxAttempts": 3} | shape["options"]

@@ -46,7 +46,8 @@ class Clock:
         with self._connection.transaction():
             for schema, table, columns in self._connection.execute(_TIMES).fetchall():
                 self._connection.execute(_putting_back(Identifier(schema, table), columns, seconds))
-            self._connection.execute(_FORGET_SLOTS)
+            if self._connection.execute("select to_regclass('pgflow.schedule_slots')").fetchone() != (None,):
+                self._connection.execute(_FORGET_SLOTS)  # a core that is not ours has none
 
 
 def _putting_back(table: Identifier, columns: list[str], seconds: float) -> Composed:
