@@ -88,5 +88,6 @@ guard: setup ## count what a task costs, and write it into docs/explanation/perf
 	PGFLOW_WRITE_COSTS=1 $(BIN)/pytest tests/guard -k write
 	PGFLOW_WRITE_COSTS=1 $(ON_DEBIANS) $(BIN)/pytest tests/guard -k write
 
-docs: setup ## run what the documents show, and follow their links
+docs: setup ## build the site into site/, strictly; run what the documents show, and follow their links
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 	$(BIN)/pytest tests/docs $(PYTEST_ARGS)
