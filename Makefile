@@ -65,9 +65,10 @@ check: setup ## format, lint, types, import layers, generated code, known vulner
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/audit.py
 
-fix: setup ## format, mend what can be mended, generate the sync twins and the page of commands
+fix: setup ## format, mend what can be mended, generate the sync twins and the pages of commands and SQL functions
 	$(BIN)/python scripts/unasync.py
 	$(BIN)/python scripts/commands_page.py
+	$(BIN)/python scripts/sql_functions_page.py
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

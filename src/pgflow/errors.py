@@ -1,7 +1,5 @@
 """Every exception that pgflow raises, as one tree.
 
-::
-
     PgflowError
     ├── FlowDefinitionError      a flow is not well formed; `faults` lists all that is wrong
     ├── InvalidInputError        a value cannot be stored as JSON, or does not fit what was declared
