@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,14 @@ def _build(root: Path, site: Path) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "mkdocs", "build", "--site-dir", site], cwd=root,
         env={**os.environ, **OFFLINE, "NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True, check=False,
     )  # fmt: skip
+
+
+def test_its_first_page_shows_the_flow_of_the_readme() -> None:
+    (ours,), (tested,) = (
+        re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+        for page in (ROOT / "docs" / "index.md", ROOT / "README.md")
+    )
+    assert ours.replace("\n\n\n", "\n\n") == tested
 
 
 @pytest.mark.slow
