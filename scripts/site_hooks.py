@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 #: Documents outside docs/ and the pages that they become.
 ELSEWHERE = {
     "CHANGELOG.md": "reference/changelog.md",
+    "CONTRIBUTING.md": "explanation/contributing.md",
     "SECURITY.md": "explanation/security.md",
     "benchmarks/README.md": "explanation/benchmark-harness.md",
     "src/pgflow/sql/README.md": "explanation/sql-core.md",
