@@ -8,3 +8,4 @@ create type pgflow.stored_results as (
 
 -- Their only caller now goes another way.
 drop function if exists pgflow._complete_tasks(uuid, pgflow.judged_outcome[], jsonb);
+delete from pgflow.schema_functions where name = '_complete_tasks';
