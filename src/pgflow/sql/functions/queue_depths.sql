@@ -13,7 +13,8 @@ begin
   for v_flow_slug in select f.flow_slug from pgflow.flows f order by f.flow_slug loop
     continue when to_regclass(format('pgmq.%I', pgflow._queue_table(v_flow_slug))) is null; -- a caller's row may have none
     return query execute format(
-      'select $1, count(*) filter (where m.vt <= now()), now() - min(m.vt) filter (where m.vt > 'epoch'), count(*) filter (where m.vt > now())
+      'select $1, count(*) filter (where m.vt <= now()), now() - min(m.vt) filter (where m.vt > to_timestamp(0)),
+              count(*) filter (where m.vt > now())
          from pgmq.%I m', pgflow._queue_table(v_flow_slug)) using v_flow_slug;
   end loop;
 end
