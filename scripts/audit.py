@@ -1,25 +1,33 @@
-"""Looks the pinned dependencies up in PyPI's list of known vulnerabilities; says so where that cannot be reached."""
+"""Looks the pinned dependencies up in the list of known vulnerabilities; says so where that cannot be reached."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-import urllib.request
 from pathlib import Path
 
-#: The answer for one pinned version, as pip-audit will ask for each; a mirror may have the packages and not this.
-SERVICE = "https://pypi.org/pypi/urllib3/2.8.0/json"
+from packaging.version import Version
+from pip_audit._service import PyPIService, ResolvedDependency, ServiceError
+
+#: One pinned version that is known there: a mirror may have the packages, and not what is known of them.
+KNOWN = ResolvedDependency("urllib3", Version("2.8.0"))
 CONSTRAINTS = Path(__file__).parents[1] / "constraints.txt"
 
 
 def main() -> int:
-    try:
-        urllib.request.urlopen(SERVICE, timeout=5).close()
-    except OSError as error:
-        print(f"pip-audit: skipped, {SERVICE} cannot be reached ({getattr(error, 'reason', error)})")
+    if reason := _why_out_of_reach():
+        print(f"pip-audit: skipped, the list of known vulnerabilities cannot be reached ({reason})")
         return 0
     options = ["--requirement", str(CONSTRAINTS), "--no-deps", "--disable-pip", "--progress-spinner", "off"]
     return subprocess.run([sys.executable, "-m", "pip_audit", *options], check=False).returncode
+
+
+def _why_out_of_reach() -> str | None:
+    try:
+        found, _ = PyPIService(timeout=5).query(KNOWN)
+    except ServiceError as error:
+        return str(error)
+    return found.skip_reason if found.is_skipped() else None
 
 
 if __name__ == "__main__":
