@@ -14,7 +14,8 @@ from tests.sql.engine.work import add_our_worker, completed, extend, failed, pol
 from tests.sql.flows import Step, create_flow, start, step
 from tests.sql.plans.explained import Cost, Explained
 
-pytestmark = pytest.mark.timeout(300)
+#: Slow: alone, since a transaction anywhere on the server keeps old versions, and so pages, from being pruned.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 #: For twice as much: what is linear doubles, what is quadratic quadruples.
 LINEAR = 2.5

@@ -27,7 +27,7 @@ BATCH = 100
 #: a settlement each touch the queue, its archive and the task, with their indexes.
 PAGES_PER_TASK = 120
 
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # slow: alone, as in test_growth.py
 
 FINISHED_RUNS = """
 with made as (
