@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
+from contextlib import suppress
+
 import pytest
 
 from pgflow.config import load
@@ -47,3 +51,15 @@ async def test_closing_the_database_closes_it(dsn, conn):
     async with AsyncDatabase(load(dsn=dsn)) as database, database.listen("one") as listening:
         pass
     assert listening.closed
+
+
+async def test_nothing_is_left_open_by_who_is_cancelled_while_connecting(database):
+    """Wherever the cancellation strikes; a connection that was left open would warn of it."""
+    for tenths_of_milliseconds in range(100):
+        connecting = asyncio.create_task(database.connect())
+        await asyncio.sleep(tenths_of_milliseconds / 10_000)
+        connecting.cancel()
+        with suppress(asyncio.CancelledError):
+            await (await connecting).close()
+        del connecting
+        gc.collect()

@@ -146,7 +146,11 @@ class AsyncDatabase:
         """A connection of one's own, in autocommit (for LISTEN, say)."""
         with translated(dsn or self.dsn):
             connection = await psycopg.AsyncConnection.connect(dsn or self.dsn, autocommit=True)
-            await _configure(connection)
+            try:
+                await _configure(connection)
+            except BaseException:
+                await connection.close()
+                raise
             return connection
 
     async def listening(self, *channels: str) -> AsyncConnection:

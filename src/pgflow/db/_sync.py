@@ -145,7 +145,11 @@ class Database:
         """A connection of one's own, in autocommit (for LISTEN, say)."""
         with translated(dsn or self.dsn):
             connection = psycopg.Connection.connect(dsn or self.dsn, autocommit=True)
-            _configure(connection)
+            try:
+                _configure(connection)
+            except BaseException:
+                connection.close()
+                raise
             return connection
 
     def listening(self, *channels: str) -> Connection:
