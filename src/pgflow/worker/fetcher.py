@@ -41,7 +41,8 @@ class Fetcher(Service):
         self._take = take
         self._poll_interval = poll_interval
         self._on_polled = on_polled
-        self._more = True
+        self._more = False
+        self._put_off = False
         self._promised = 0
         self._refused: set[str] = set()
         self._alarm: asyncio.TimerHandle | None = None
@@ -62,14 +63,14 @@ class Fetcher(Service):
         self.wake()
 
     def room(self) -> None:
-        """A task is done with: a reason to poll only if the last poll left some behind."""
-        if self._more:
+        """A task is done with: a reason to poll only if the last poll left some behind, or one had to be put off."""
+        if self._more or self._put_off:
             self.wake()
 
     async def run_once(self) -> float | None:
         with self._room() as room:
-            if room == 0:
-                self._more = True
+            self._put_off = room == 0
+            if self._put_off:
                 return None
             with self._attention.asking() as flows:
                 polled = await self._poll_apart(flows, room)
@@ -115,7 +116,11 @@ class Fetcher(Service):
 
     @contextmanager
     def _room(self, settling: int = 0) -> Iterator[int]:
-        """How many tasks to ask for; what one poll asks for, another that is under way meanwhile must not."""
+        """How many tasks to ask for; what one poll asks for, another that is under way meanwhile must not.
+
+        One that was put off for that is made up for afterwards: what it was to look for may have come too late for
+        the first.
+        """
         room = max(self._held.free - self._promised + settling, 0)
         promise = max(room - settling, 0)
         self._promised += promise
@@ -123,6 +128,8 @@ class Fetcher(Service):
             yield room
         finally:
             self._promised -= promise
+            if promise and self._put_off:
+                self.wake()
 
     def _fetched(self, flows: Sequence[str], polled: Polled, asked: int) -> None:
         """Hands tasks on, and sees to it that more are looked for in time."""

@@ -1,7 +1,11 @@
 -- What follows when steps have become ready: judge them, complete those without tasks, in turn until nothing
--- changes; then start the others and complete the runs that are done. The caller holds the runs.
+-- changes; then start the others, together with those that have started already, and complete the runs that are done.
+-- The caller holds the runs.
 -- It only ever looks at the steps it was given and at those it frees, never at the whole run.
-create or replace function pgflow._advance(p_run_ids uuid[], p_ready pgflow.step_key[])
+create or replace function pgflow._advance(
+  p_ready pgflow.step_key[],
+  p_started pgflow.started_step[] default '{}'
+)
 returns void
 language plpgsql
 set search_path to ''
@@ -15,9 +19,10 @@ begin
     v_met := v_met || v_ready;
     v_ready := (pgflow._complete_taskless_steps(v_ready)).ready;
   end loop;
-  if cardinality(v_met) > 0 then
-    perform pgflow._start_steps(v_met);
+  perform pgflow._start_steps(v_met, p_started);
+  if cardinality(p_ready) > 0 then
+    perform pgflow._count_down_steps(
+      array(select distinct (k.run_id, null)::pgflow.step_key from unnest(p_ready) as k), true);
   end if;
-  perform pgflow._complete_runs(p_run_ids);
 end
 $$;

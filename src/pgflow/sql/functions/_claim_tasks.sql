@@ -16,8 +16,8 @@ begin
     with free as materialized (
       select t.ctid, g.step_type, g.is_root, g.max_attempts, g.timeout, g.base_delay
         from (
-          select k.run_id, k.step_slug, k.indexes, k.msg_ids, s.step_type, s.deps_count = 0 as is_root,
-                 o.max_attempts, o.timeout, o.base_delay
+          select k.run_id, k.step_slug, o.step_type, o.is_root, o.max_attempts, o.timeout, o.base_delay,
+                 unnest(k.indexes) as task_index, unnest(k.msg_ids) as msg_id
             from (
               select x.run_id, x.step_slug, array_agg(x.task_index) as indexes, array_agg(x.msg_id) as msg_ids
                 from unnest(p_keys) as x
@@ -31,20 +31,15 @@ begin
               where x.run_id = k.run_id and x.step_slug = k.step_slug and x.status = 'started' offset 0
            ) ss
            cross join lateral (
-             select x.step_type, x.deps_count
-               from pgflow.steps x where x.flow_slug = r.flow_slug and x.step_slug = k.step_slug offset 0
-           ) s
-           cross join lateral (
-             select x.max_attempts, x.timeout, x.base_delay
+             select x.step_type, x.is_root, x.max_attempts, x.timeout, x.base_delay
                from pgflow._task_options x where x.flow_slug = r.flow_slug and x.step_slug = k.step_slug offset 0
            ) o
         ) g
-       cross join lateral unnest(g.indexes, g.msg_ids) as k(task_index, msg_id)
        cross join lateral (
          select x.ctid
            from pgflow.step_tasks x
-          where x.run_id = g.run_id and x.step_slug = g.step_slug and x.task_index = k.task_index
-            and x.status = 'queued' and x.message_id = k.msg_id
+          where x.run_id = g.run_id and x.step_slug = g.step_slug and x.task_index = g.task_index
+            and x.status = 'queued' and x.message_id = g.msg_id
             for no key update skip locked
        ) t
     ),
@@ -62,7 +57,8 @@ begin
                 f.step_type, f.is_root, f.max_attempts, f.timeout, f.base_delay
     )
     select c.flow_slug, c.run_id, c.step_slug, c.task_index, c.message_id,
-           case when c.step_type = 'single' then
+           case when c.step_type = 'single' and c.is_root then '{}'
+                when c.step_type = 'single' then
                   (select i.input from pgflow._step_inputs i where i.run_id = c.run_id and i.step_slug = c.step_slug)
                 when c.input is not null then c.input
                 else pgflow._map_element(c.run_id, c.step_slug, c.task_index) end,

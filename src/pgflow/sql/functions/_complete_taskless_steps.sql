@@ -37,8 +37,8 @@ begin
   ready := '{}';
   if completed > 0 then
     perform pgflow._emit_steps(v_done, p_taskless => true);
-    perform pgflow._count_down_steps(v_done);
-    ready := pgflow._release_dependents(v_done);
+    perform pgflow._count_down_steps(v_done, false);
+    ready := (pgflow._release_dependents(v_done, false)).ready;
   end if;
 end
 $$;

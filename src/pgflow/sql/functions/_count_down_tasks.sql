@@ -8,6 +8,7 @@ set search_path to ''
 as $$
 declare
   v_done pgflow.step_key[];
+  v_freed record;
 begin
   with counted as (
     update pgflow.step_states ss
@@ -22,13 +23,10 @@ begin
                (select jsonb_agg(t.output order by t.task_index) from pgflow.step_tasks t
                  where t.run_id = ss.run_id and t.step_slug = ss.step_slug)
              end
-      from (select k.run_id, k.step_slug, count(*) as tasks from unnest(p_keys) as k group by 1, 2) w
-     cross join lateral (select x.flow_slug from pgflow.runs x where x.run_id = w.run_id offset 0) r
-     cross join lateral (
-       select x.step_type, x.step_index
-         from pgflow.steps x where x.flow_slug = r.flow_slug and x.step_slug = w.step_slug offset 0
-     ) s
+      from (select k.run_id, k.step_slug, count(*) as tasks from unnest(p_keys) as k group by 1, 2) w,
+           pgflow.steps s
      where ss.run_id = w.run_id and ss.step_slug = w.step_slug
+       and s.flow_slug = ss.flow_slug and s.step_slug = ss.step_slug
     returning ss.run_id, ss.step_slug, ss.status, s.step_index
   )
   select array_agg((c.run_id, c.step_slug)::pgflow.step_key order by c.run_id, c.step_index)
@@ -37,9 +35,9 @@ begin
 
   if v_done is not null then
     perform pgflow._emit_steps(v_done);
-    perform pgflow._count_down_steps(v_done);
-    perform pgflow._advance(
-      array(select distinct k.run_id from unnest(v_done) as k), pgflow._release_dependents(v_done));
+    perform pgflow._count_down_steps(v_done, true);
+    select * into v_freed from pgflow._release_dependents(v_done, true);
+    perform pgflow._advance(v_freed.ready, v_freed.started);
   end if;
 end
 $$;

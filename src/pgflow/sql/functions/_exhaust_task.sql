@@ -25,10 +25,10 @@ begin
       perform pgflow._fail_step_and_run(p_run_id, p_step_slug, p_error);
     when 'skip' then
       perform pgflow._archive_open_tasks(array[v_key]);
-      perform pgflow._advance(array[p_run_id], pgflow._skip_steps(array[v_key], 'handler_failed', p_error));
+      perform pgflow._advance(pgflow._skip_steps(array[v_key], 'handler_failed', p_error));
     else
       perform pgflow._skip_downstream(array[v_key], 'handler_failed', p_error);
-      perform pgflow._complete_runs(array[p_run_id]);
   end case;
+  perform pgflow._count_down_steps(array[(p_run_id, null)::pgflow.step_key], true);
 end
 $$;

@@ -70,7 +70,7 @@ begin
      select y.step_index from pgflow.steps y where y.flow_slug = x.flow_slug and y.step_slug = x.step_slug offset 0
    ) s;
   perform pgflow._emit_steps(v_skipped);
-  perform pgflow._count_down_steps(v_skipped);
+  perform pgflow._count_down_steps(v_skipped, false);
   return cardinality(v_skipped);
 end
 $$;

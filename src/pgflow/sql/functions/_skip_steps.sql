@@ -15,7 +15,7 @@ begin
     from unnest(p_keys) as k
    where ss.run_id = k.run_id and ss.step_slug = k.step_slug;
   perform pgflow._emit_steps(p_keys);
-  perform pgflow._count_down_steps(p_keys);
-  return pgflow._release_dependents(p_keys);
+  perform pgflow._count_down_steps(p_keys, false);
+  return (pgflow._release_dependents(p_keys, false)).ready;
 end
 $$;

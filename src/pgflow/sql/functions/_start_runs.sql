@@ -1,5 +1,6 @@
 -- Starts runs of one flow whose inputs were checked; a key that has a run already gives that run.
--- Set-based: one statement per kind of row, whatever the number of runs. Returns the ids in the order of inputs.
+-- Set-based: one statement for all runs and step states. Returns the ids in the order of inputs.
+-- Root steps start at once where there is nothing to judge (see _release_dependents).
 -- Keys are inserted in sorted order, so that two callers with the same keys wait for each other in turn; what
 -- a key already had is read by a second statement. Locks: the flow (for key share, as the runs' reference to it does
 -- anyway, but before its steps are counted: add_dynamic_step waits); nothing else, since nobody knows the runs yet.
@@ -19,6 +20,8 @@ declare
     select coalesce(p_run_ids[i], gen_random_uuid()) from generate_subscripts(p_inputs, 1) as i order by i
   );
   v_made uuid[];
+  v_ready pgflow.step_key[];
+  v_started pgflow.started_step[];
 begin
   perform from pgflow.flows f where f.flow_slug = p_flow_slug for key share;
 
@@ -29,9 +32,36 @@ begin
      cross join (select count(*) as steps from pgflow.steps s where s.flow_slug = p_flow_slug) n
      order by w.key, w.i
     on conflict (flow_slug, idempotency_key) where idempotency_key is not null do nothing
-    returning run_id
+    returning run_id, input
+  ),
+  laid_out as (
+    insert into pgflow.step_states (flow_slug, run_id, step_slug, remaining_deps, initial_tasks,
+                                    status, started_at, remaining_tasks)
+    select p_flow_slug, w.run_id, w.step_slug, w.deps_count, w.tasks,
+           case when w.starts then 'started' else 'created' end,
+           case when w.starts then now() end,
+           case when w.starts then w.tasks end
+      from (
+        select m.run_id, s.step_slug, s.step_index, s.deps_count, t.tasks,
+               s.deps_count = 0 and bool_and(s.deps_count > 0 or s.is_unconditional and t.tasks > 0)
+                 over (partition by m.run_id) as starts
+          from made m
+          join pgflow._defined_steps s on s.flow_slug = p_flow_slug
+         cross join lateral (
+           select case when s.step_type = 'single' then 1
+                       when s.deps_count = 0 then coalesce(s.initial_tasks, jsonb_array_length(m.input)) end as tasks
+         ) t
+      ) w
+     order by w.run_id, w.step_index
+    returning run_id, step_slug, status, remaining_deps, initial_tasks
   )
-  select array_agg(m.run_id order by m.run_id) into v_made from made m;
+  select (select array_agg(m.run_id order by m.run_id) from made m),
+         coalesce(array_agg((l.run_id, l.step_slug)::pgflow.step_key)
+                    filter (where l.status = 'created' and l.remaining_deps = 0), '{}'),
+         coalesce(array_agg((p_flow_slug, l.run_id, l.step_slug, l.initial_tasks)::pgflow.started_step)
+                    filter (where l.status = 'started'), '{}')
+    into v_made, v_ready, v_started
+    from laid_out l;
 
   if p_keys is not null then
     v_ids := array(
@@ -47,20 +77,12 @@ begin
     return v_ids;
   end if;
 
-  insert into pgflow.step_states (flow_slug, run_id, step_slug, remaining_deps, initial_tasks)
-  select p_flow_slug, r.run_id, s.step_slug, s.deps_count,
-         case when s.step_type = 'single' then 1
-              when s.deps_count = 0 then coalesce(s.initial_tasks, jsonb_array_length(r.input)) end
-    from unnest(v_made) as m(run_id)
-   cross join lateral (select x.run_id, x.input from pgflow.runs x where x.run_id = m.run_id offset 0) r
-    join pgflow.steps s on s.flow_slug = p_flow_slug
-   order by r.run_id, s.step_index;
   perform pgflow._emit_runs(v_made);
-  perform pgflow._advance(v_made, array(
-    select (m.run_id, s.step_slug)::pgflow.step_key
-      from unnest(v_made) as m(run_id)
-      join pgflow.steps s on s.flow_slug = p_flow_slug and s.deps_count = 0
-  ));
+  if v_ready = '{}' and v_started = '{}' then
+    -- a flow without steps
+    perform pgflow._count_down_steps(array(select (m, null)::pgflow.step_key from unnest(v_made) as m), true);
+  end if;
+  perform pgflow._advance(v_ready, v_started);
   return v_ids;
 end
 $$;

@@ -1,9 +1,13 @@
--- Completes the tasks whose outputs are among these outcomes, as far as nothing speaks against it (a fence, a step
--- that has ended, an output that is no array though a map waits for one): one update, and nothing that follows from
--- it. Returns what was stored, a row per flow; what was not has yet to be judged.
+-- Completes the tasks whose outputs are at these places of the outcomes, as far as nothing speaks against it (a fence,
+-- a step that has ended, an output that is no array though a map waits for it): one update, and nothing that follows
+-- from it. Returns what was stored, a row per flow; what was not has yet to be judged.
 -- Looks once at what a step's tasks share, and at each task by its primary key.
 -- The caller holds runs and step states. Locks: tasks, in no order: who waits for a task holds its run.
-create or replace function pgflow._store_results(p_worker_id uuid, p_outcomes jsonb)
+create or replace function pgflow._store_results(
+  p_worker_id uuid,
+  p_results pgflow.step_results[],
+  p_outcomes jsonb
+)
 returns setof pgflow.stored_results
 language plpgsql
 set search_path to ''
@@ -19,27 +23,20 @@ begin
              settled_fence = t.fence,
              last_worker_id = p_worker_id
         from (
-          select k.run_id, k.step_slug, w.feeds_map, o.n, o.task_index, o.fence
-            from (
-              select x.run_id, x.step_slug, array_agg(x.n) as places, array_agg(x.task_index) as indexes,
-                     array_agg(x.fence) as fences
-                from (
-                  select y.run_id, y.step_slug, y.task_index, y.fence, y.status, y.n::int,
-                         row_number() over (
-                           partition by y.run_id, y.step_slug, y.task_index, y.fence order by y.n) as nth
-                    from rows from (
-                           jsonb_to_recordset(p_outcomes) as (
-                             run_id uuid, step_slug text, task_index int, fence bigint, status text)
-                         ) with ordinality as y(run_id, step_slug, task_index, fence, status, n)
-                ) x
-               where x.status = 'completed' and x.nth = 1
-               group by x.run_id, x.step_slug
-            ) k
+          select k.run_id, k.step_slug, w.feeds_map,
+                 unnest(k.places) as n, unnest(k.indexes) as task_index, unnest(k.fences) as fence
+            from unnest(p_results) as k
+           cross join lateral (
+             select x.flow_slug from pgflow.runs x where x.run_id = k.run_id and x.status = 'started' offset 0
+           ) r
+           cross join lateral (
+             select from pgflow.step_states x
+              where x.run_id = k.run_id and x.step_slug = k.step_slug and x.status = 'started' offset 0
+           ) ss
            cross join lateral (
              select x.feeds_map
-               from pgflow._open_steps x where x.run_id = k.run_id and x.step_slug = k.step_slug offset 0
+               from pgflow._defined_steps x where x.flow_slug = r.flow_slug and x.step_slug = k.step_slug offset 0
            ) w
-           cross join lateral unnest(k.places, k.indexes, k.fences) as o(n, task_index, fence)
           offset 0
         ) o
        where t.run_id = o.run_id and t.step_slug = o.step_slug and t.task_index = o.task_index

@@ -6,6 +6,6 @@ set search_path to ''
 as $$
 begin
   perform from pgflow.runs r where r.run_id = maybe_complete_run.run_id for no key update;
-  perform pgflow._complete_runs(array[maybe_complete_run.run_id]);
+  perform pgflow._count_down_steps(array[(maybe_complete_run.run_id, null)::pgflow.step_key], true);
 end
 $$;

@@ -38,7 +38,7 @@ begin
   returning runs.run_id into v_run_id;
   perform pgflow._take_over_steps(v_run_id, v_parent.run_id, v_kept);
   perform pgflow._emit_runs(array[v_run_id]);
-  perform pgflow._advance(array[v_run_id], pgflow._ready_steps(v_run_id));
+  perform pgflow._advance(pgflow._ready_steps(v_run_id));
   return query select r.* from pgflow.runs r where r.run_id = v_run_id;
 end
 $$;

@@ -42,7 +42,7 @@ begin
     perform pgflow._emit_runs(array[v_run.run_id]);
     perform pgflow._emit_steps(v_restarted);
     perform pgflow._queue_anew(v_run.run_id, v_run.flow_slug);
-    perform pgflow._advance(array[v_run.run_id], pgflow._ready_steps(v_run.run_id));
+    perform pgflow._advance(pgflow._ready_steps(v_run.run_id));
   end if;
   return query select r.* from pgflow.runs r where r.run_id = v_run.run_id;
 end

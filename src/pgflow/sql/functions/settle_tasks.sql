@@ -17,7 +17,7 @@ set plan_cache_mode to force_generic_plan
 as $$
 #variable_conflict use_column
 declare
-  v_steps pgflow.step_key[];
+  v_results pgflow.step_results[];
   v_is_wrong boolean;
   v_all_completed boolean;
   v_is_repeated boolean;
@@ -28,24 +28,32 @@ declare
   v_ending uuid[];
   v_last pgflow.judged_outcome;
 begin
-  select array_agg((k.run_id, k.step_slug)::pgflow.step_key order by k.run_id, k.step_slug),
+  select array_agg((k.run_id, k.step_slug, k.places, k.indexes, k.fences)::pgflow.step_results
+                   order by k.run_id, k.step_slug),
          bool_or(k.is_wrong), bool_and(k.all_completed), bool_or(k.is_repeated)
-    into v_steps, v_is_wrong, v_all_completed, v_is_repeated
+    into v_results, v_is_wrong, v_all_completed, v_is_repeated
     from (
-      select x.run_id, x.step_slug, bool_and(x.status = 'completed') as all_completed,
+      select x.run_id, x.step_slug,
+             array_agg(x.n) filter (where x.status = 'completed') as places,
+             array_agg(x.task_index) filter (where x.status = 'completed') as indexes,
+             array_agg(x.fence) filter (where x.status = 'completed') as fences,
+             bool_and(x.status = 'completed') as all_completed,
              bool_or((x.status in ('completed', 'failed', 'released')) is not true) as is_wrong,
              count(*) > count(distinct x.task_index) as is_repeated
-        from jsonb_to_recordset(outcomes) as x(run_id uuid, step_slug text, task_index int, status text)
+        from rows from (
+               jsonb_to_recordset(outcomes) as (
+                 run_id uuid, step_slug text, task_index int, fence bigint, status text)
+             ) with ordinality as x(run_id, step_slug, task_index, fence, status, n)
        group by x.run_id, x.step_slug
     ) k;
   if v_is_wrong then
     raise exception 'every outcome needs a status: completed, failed or released';
   end if;
   perform from pgflow.runs r
-    where r.run_id = any (array(select distinct k.run_id from unnest(v_steps) as k))
+    where r.run_id = any (array(select distinct k.run_id from unnest(v_results) as k))
     order by r.run_id for no key update;
   -- one look-up by primary key after the other, in this order, whatever the planner knows of the table
-  perform from unnest(v_steps) as k
+  perform from unnest(v_results) as k
     cross join lateral (
       select from pgflow.step_states ss
        where ss.run_id = k.run_id and ss.step_slug = k.step_slug for no key update
@@ -53,6 +61,14 @@ begin
 
   -- Mostly all are results that can be stored: so they are stored, and only what could not be is judged. Two claims
   -- of one task are judged before either changes it.
+  if v_is_repeated then
+    v_results := array(
+      select (o.run_id, o.step_slug, array_agg(o.n), array_agg(o.task_index), array_agg(o.fence))::pgflow.step_results
+        from pgflow._read_outcomes(outcomes) o
+       where o.status = 'completed' and o.nth = 1
+       group by o.run_id, o.step_slug
+    );
+  end if;
   if v_is_repeated or not v_all_completed then
     v_judged := array(
       select j from pgflow._judge_outcomes(
@@ -61,7 +77,7 @@ begin
         ), outcomes) j
     );
   end if;
-  v_stored := array(select s from pgflow._store_results(settle_tasks.worker_id, outcomes) s);
+  v_stored := array(select s from pgflow._store_results(settle_tasks.worker_id, v_results, outcomes) s);
   v_places := array(select p from unnest(v_stored) as s cross join lateral unnest(s.places) as p);
   if not v_is_repeated and cardinality(v_places) + cardinality(v_judged) < cardinality(v_verdicts) then
     v_judged := v_judged || array(
