@@ -40,6 +40,7 @@ def test_write_the_table(conn: psycopg.Connection, meter: Meter) -> None:
     PAGE.write_text(rewritten(PAGE.read_text(), _major(conn), counted))
 
 
+@pytest.mark.slow  # not long, but alone: another's transaction keeps old versions from being pruned, which costs pages
 def test_no_task_costs_more_than_it_may(conn: psycopg.Connection, limits: dict[str, Costs], meter: Meter) -> None:
     for name, workload in WORKLOADS.items():
         counted = meter.count(workload)
@@ -49,6 +50,7 @@ def test_no_task_costs_more_than_it_may(conn: psycopg.Connection, limits: dict[s
         assert not excess, f"{name}: {', '.join(excess)}: see {PAGE.name}, 'What a task may cost'"
 
 
+@pytest.mark.slow  # alone, for the same reason
 def test_an_index_too_many_is_noticed(conn: psycopg.Connection, limits: dict[str, Costs], meter: Meter) -> None:
     conn.execute("create index on pgflow.step_tasks (status)")
     excess = meter.count(WORKLOADS["retries"], times=1).excess(limits["retries"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from typing import Any
 
 import psycopg
@@ -12,9 +11,9 @@ import pytest
 
 from pgflow import AsyncClient, Context, Flow, Worker
 from pgflow.config import load
-from pgflow.db import AsyncDatabase
-from pgflow.worker.listener import CHANNEL, Listener
-from tests.support import aeventually, rows, value
+from pgflow.db import SharingDatabase
+from pgflow.worker.listener import Listener
+from tests.support import aeventually, value
 from tests.worker.support import one_task_flow
 
 LONG = 1000.0  # a poll interval that no test waits for
@@ -58,15 +57,11 @@ async def test_a_listener_that_lost_its_connection_comes_back_and_looks_for_what
     dsn: str, conn: psycopg.Connection
 ) -> None:
     flow = one_task_flow(lambda flow_input: flow_input)
-    listeners = (
-        "from pg_stat_activity where datname = current_database() and application_name = 'pgflow' "
-        "and query like 'listen%%pgflow_work%%' and pid <> pg_backend_pid()"
-    )
     async with Worker([flow], dsn=dsn, poll_interval=LONG) as worker, AsyncClient(dsn) as client:
         await idle(worker)
         for n in range(3):
-            await aeventually(lambda: value(conn, f"select count(*) {listeners}") == 1)
-            assert rows(conn, f"select pg_terminate_backend(pid) {listeners}") == [(True,)]
+            await aeventually(lambda: worker._database._line is not None)
+            assert value(conn, "select pg_terminate_backend(%s)", worker._database._line.connection.info.backend_pid)
             run = await client.start(flow, n)
             assert (await client.wait(run, timeout=30)).output == {"only": n}
 
@@ -91,25 +86,12 @@ async def test_without_a_listener_the_worker_polls_and_says_so_once(
 async def test_silent_notifications_are_noticed(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pooler in transaction mode accepts LISTEN and stays silent: here, LISTEN goes to another channel."""
     monkeypatch.setattr("pgflow.worker.listener._PROOF_TIMEOUT", 0.2)
-    async with AsyncDatabase(load(dsn=dsn)) as database:
+    async with SharingDatabase(load(dsn=dsn)) as database:
         listener = Listener(database, ["flow"], lambda flows: None)
-        async with database.listen("another") as connection:
+        async with database.hearing("another", listener._hear):
             with pytest.raises(ConnectionError, match="PGFLOW_LISTEN_URL"):
-                await listener._prove(connection)
+                await listener._prove()
         assert not listener.hears.is_set()
-
-
-async def test_work_that_is_announced_together_with_the_proof_is_heard(dsn: str, conn: psycopg.Connection) -> None:
-    woken: list[float] = []
-    async with AsyncDatabase(load(dsn=dsn)) as database, database.listen(CHANNEL) as connection:
-        listener = Listener(database, ["flow"], lambda flows: woken.append(time.monotonic()))
-        with conn.transaction():  # so that both arrive in one packet
-            conn.execute("select pg_notify(%s, 'proof')", [CHANNEL])
-            conn.execute("select pg_notify(%s, 'other_flow')", [CHANNEL])
-            conn.execute("select pg_notify(%s, 'flow')", [CHANNEL])
-        assert await listener._hear(connection, 5, until="proof")
-        assert not await listener._hear(connection, 0.1)
-    assert len(woken) == 1
 
 
 async def test_a_worker_of_many_flows_hears_of_each_and_keeps_time(dsn: str) -> None:

@@ -9,5 +9,6 @@
 from pgflow.db._async import AsyncDatabase
 from pgflow.db._sync import Database
 from pgflow.db.errors import is_transient
+from pgflow.db.sharing import SharingDatabase
 
-__all__ = ["AsyncDatabase", "Database", "is_transient"]
+__all__ = ["AsyncDatabase", "Database", "SharingDatabase", "is_transient"]

@@ -35,9 +35,11 @@ class AsyncDatabase:
     Raises DatabaseUnreachable when opened and nobody answers.
     """
 
-    def __init__(self, settings: Settings, *, max_size: int = 4) -> None:
+    def __init__(self, settings: Settings, *, max_size: int = 4, max_idle: float = 600.0) -> None:
+        """At most `max_size` connections at once; one that was not needed for `max_idle` seconds is closed."""
         self.settings = settings
         self._max_size = max_size
+        self._max_idle = max_idle
         self._address: Address | None = None
         self._pool: AsyncConnectionPool[AsyncConnection] | None = None
         self._refusals = 0
@@ -65,6 +67,7 @@ class AsyncDatabase:
                 self.dsn,
                 min_size=0,
                 max_size=self._max_size,
+                max_idle=self._max_idle,
                 reconnect_timeout=0,  # the next caller tries again, not a background task at its growing leisure
                 reconnect_failed=self._count_refusal,
                 open=False,
@@ -105,15 +108,22 @@ class AsyncDatabase:
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection]:
+        """A connection for a call."""
+        async with self._lend() as connection:
+            try:
+                yield connection
+            except psycopg.errors.ReadOnlySqlTransaction:
+                await connection.close()  # after a failover the address may lead to another server
+                raise
+
+    @asynccontextmanager
+    async def _lend(self) -> AsyncIterator[AsyncConnection]:
         """A connection of the pool's."""
         if self._pool is None:
             raise RuntimeError("the database is not open: use it as a context manager")
         connection = await self._take(self._pool)
         try:
             yield connection
-        except psycopg.errors.ReadOnlySqlTransaction:
-            await connection.close()  # after a failover the address may lead to another server
-            raise
         finally:
             await self._pool.putconn(connection)
 

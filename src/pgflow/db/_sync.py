@@ -35,9 +35,11 @@ class Database:
     Raises DatabaseUnreachable when opened and nobody answers.
     """
 
-    def __init__(self, settings: Settings, *, max_size: int = 4) -> None:
+    def __init__(self, settings: Settings, *, max_size: int = 4, max_idle: float = 600.0) -> None:
+        """At most `max_size` connections at once; one that was not needed for `max_idle` seconds is closed."""
         self.settings = settings
         self._max_size = max_size
+        self._max_idle = max_idle
         self._address: Address | None = None
         self._pool: ConnectionPool[Connection] | None = None
         self._refusals = 0
@@ -65,6 +67,7 @@ class Database:
                 self.dsn,
                 min_size=0,
                 max_size=self._max_size,
+                max_idle=self._max_idle,
                 reconnect_timeout=0,  # the next caller tries again, not a background task at its growing leisure
                 reconnect_failed=self._count_refusal,
                 open=False,
@@ -104,15 +107,22 @@ class Database:
 
     @contextmanager
     def _connection(self) -> Iterator[Connection]:
+        """A connection for a call."""
+        with self._lend() as connection:
+            try:
+                yield connection
+            except psycopg.errors.ReadOnlySqlTransaction:
+                connection.close()  # after a failover the address may lead to another server
+                raise
+
+    @contextmanager
+    def _lend(self) -> Iterator[Connection]:
         """A connection of the pool's."""
         if self._pool is None:
             raise RuntimeError("the database is not open: use it as a context manager")
         connection = self._take(self._pool)
         try:
             yield connection
-        except psycopg.errors.ReadOnlySqlTransaction:
-            connection.close()  # after a failover the address may lead to another server
-            raise
         finally:
             self._pool.putconn(connection)
 

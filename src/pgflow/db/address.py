@@ -93,10 +93,13 @@ def prepare(connection: Connection[Any] | AsyncConnection[Any]) -> None:
     connection.adapters.register_loader("json", _RawJson)
 
 
-def has_ended(connection: Connection[Any] | AsyncConnection[Any]) -> bool:
-    """Whether an idle connection was lost: nothing but the server's farewell, or the network's, comes unasked."""
-    if connection.closed:
-        return True
+def has_input(connection: Connection[Any] | AsyncConnection[Any]) -> bool:
+    """Whether something has come that was not read yet; asked of one that is not closed."""
     waiting = select.poll()
     waiting.register(connection.fileno(), select.POLLIN)
     return bool(waiting.poll(0))
+
+
+def has_ended(connection: Connection[Any] | AsyncConnection[Any]) -> bool:
+    """Whether an idle connection was lost: nothing but the server's farewell, or the network's, comes unasked."""
+    return connection.closed or has_input(connection)

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from pgflow import calls, schema
 from pgflow.calls import Call
-from pgflow.db import AsyncDatabase
+from pgflow.db import SharingDatabase
 from pgflow.flow import Flow
 from pgflow.records import Outcome, Polled, TaskKey, Verdict
 from pgflow.worker.ahead import MOST_AHEAD
@@ -65,7 +65,7 @@ class OwnCore:
 
     def __init__(
         self,
-        database: AsyncDatabase,
+        database: SharingDatabase,
         flows: Mapping[str, Flow[Any, Any]],
         served: Collection[str],
         worker_id: UUID,

@@ -6,11 +6,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable
-
-from psycopg import AsyncConnection
+from contextlib import suppress
 
 from pgflow import calls
-from pgflow.db import AsyncDatabase
+from pgflow.db import SharingDatabase
 from pgflow.worker.service import Service
 
 logger = logging.getLogger("pgflow.worker")
@@ -37,7 +36,7 @@ class Listener(Service):
 
     def __init__(
         self,
-        database: AsyncDatabase,
+        database: SharingDatabase,
         flow_slugs: Collection[str],
         hear: Callable[[Iterable[str]], None],
         announced: Callable[[], None] | None = None,
@@ -48,15 +47,19 @@ class Listener(Service):
         self._tell = hear
         self._announced = announced or (lambda: None)
         self.hears = asyncio.Event()
+        self._proof = ""
+        self._proven = asyncio.Event()
 
     async def run_once(self) -> float | None:
-        async with self._database.listen(CHANNEL) as connection:
+        async with self._database.hearing(CHANNEL, self._hear) as lost:
             self._tell(tuple(self._flow_slugs))
             self._announced()
             while not self._stopping:
-                await self._prove(connection)
+                await self._prove()
                 self._backoff.succeeded()
-                await self._hear(connection, _PROOF_INTERVAL)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(lost.wait(), _PROOF_INTERVAL)
+                    raise ConnectionError("the connection was lost")
         return 0
 
     async def stop(self) -> None:
@@ -65,34 +68,29 @@ class Listener(Service):
             self._task.cancel()  # it only ever waits
         await super().stop()
 
-    async def _prove(self, connection: AsyncConnection) -> None:
+    async def _prove(self) -> None:
         """Sends itself a notification and waits for it.
 
-        On another connection: behind a pooler this one may meet, by chance, the very session that listens for it,
+        Behind a pooler on another connection: this one may meet, by chance, the very session that listens for it,
         and hear what is said in answer to its own statement, but nothing afterwards.
         """
-        token = f"proof {id(self)} {time.monotonic_ns()}"
-        await self._database.run(calls.notify(CHANNEL, token))
-        heard = await self._hear(connection, _PROOF_TIMEOUT, until=token)
-        if heard and not self.hears.is_set():
-            self.hears.set()
-        elif not heard:
+        self._proof = f"proof {id(self)} {time.monotonic_ns()}"
+        self._proven.clear()
+        await self._database.run(calls.notify(CHANNEL, self._proof))
+        try:
+            await asyncio.wait_for(self._proven.wait(), _PROOF_TIMEOUT)
+        except TimeoutError:
             self.hears.clear()
             raise ConnectionError(
                 "notifications do not arrive (a pooler in transaction mode?); polling instead: "
                 "set PGFLOW_LISTEN_URL to a direct address"
-            )
+            ) from None
+        self.hears.set()
 
-    async def _hear(self, connection: AsyncConnection, seconds: float, *, until: str | None = None) -> bool:
-        """Listens for so many seconds, or until this payload came; whether it did."""
-        deadline = time.monotonic() + seconds
-        heard = False
-        while not heard and (left := deadline - time.monotonic()) > 0:
-            # ends with the packet that brought something: leaving it in its middle would lose the rest of it
-            async for notification in connection.notifies(timeout=left, stop_after=1):
-                heard = heard or notification.payload == until
-                if notification.payload in self._flow_slugs:
-                    self._tell((notification.payload,))
-                elif notification.payload.startswith(_ANNOUNCED):
-                    self._announced()
-        return heard
+    def _hear(self, payload: str) -> None:
+        if payload == self._proof:
+            self._proven.set()
+        elif payload in self._flow_slugs:
+            self._tell((payload,))
+        elif payload.startswith(_ANNOUNCED):
+            self._announced()

@@ -16,7 +16,7 @@ from typing import Any, Literal, Self
 from uuid import uuid4
 
 from pgflow.config import Settings, SettingsError, load
-from pgflow.db import AsyncDatabase
+from pgflow.db import SharingDatabase
 from pgflow.errors import DatabaseError, DatabaseUnreachable
 from pgflow.executors import ProcessExecutor
 from pgflow.flow import Flow, Handlers
@@ -108,7 +108,7 @@ class Worker:
         self._drain: Drain | None = None
         self._may_end = False
         self._status = 0
-        self._database = AsyncDatabase(self.settings)
+        self._database = SharingDatabase(self.settings)
         self._core = self._make_core(core, dev=dev)
 
     @property

@@ -1,0 +1,113 @@
+"""A database that needs one connection while there is little to do: the one that listens also runs calls."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from psycopg import AsyncConnection, OperationalError
+from psycopg.pq import TransactionStatus
+
+from pgflow.config import Settings
+from pgflow.db._async import AsyncDatabase
+from pgflow.db.address import has_input
+
+#: Seconds after which a connection of the pool is closed that nobody needed.
+_MOST_IDLE = 10.0
+
+
+class SharingDatabase(AsyncDatabase):
+    """Calls run on the connection that listens while that does nothing else, and on those of the pool otherwise.
+
+        async with SharingDatabase(load()) as database, database.hearing("pgflow_work", print) as lost:
+            await database.run(calls.list_flows())
+            await lost.wait()
+
+    Where a pooler stands between, or PGFLOW_LISTEN_URL leads elsewhere, the listening connection only listens.
+    """
+
+    def __init__(self, settings: Settings, *, max_size: int = 4) -> None:
+        super().__init__(settings, max_size=max_size, max_idle=_MOST_IDLE)
+        self._line: _Line | None = None
+
+    @asynccontextmanager
+    async def hearing(self, channel: str, hear: Callable[[str], None]) -> AsyncIterator[asyncio.Event]:
+        """Calls `hear` with each payload on this channel; yields what is set when the connection is lost."""
+        line = _Line(await self.listening(channel), hear)
+        # behind a pooler a statement runs wherever it likes, see _configure
+        if self.settings.listen_dsn is None and line.connection.prepare_threshold is not None:
+            self._line = line
+        try:
+            yield line.lost
+        finally:
+            self._line = None
+            await line.hang_up()
+
+    @asynccontextmanager
+    async def _lend(self) -> AsyncIterator[AsyncConnection]:
+        if self._line is not None and self._line.is_free:
+            async with self._line.lent() as connection:
+                yield connection
+        else:
+            async with super()._lend() as connection:
+                yield connection
+
+
+class _Line:
+    """A connection that listens, watched by the event loop while it is not lent."""
+
+    def __init__(self, connection: AsyncConnection, hear: Callable[[str], None]) -> None:
+        self.connection = connection
+        self.lost = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._socket = connection.fileno()
+        self._is_lent = False
+        connection.add_notify_handler(lambda notification: hear(notification.payload))
+        self._watch()
+
+    @property
+    def is_free(self) -> bool:
+        if not self._is_lent and not self.lost.is_set():
+            self._take_in()  # the server's farewell may be what has come
+        return not self._is_lent and not self.lost.is_set()
+
+    @asynccontextmanager
+    async def lent(self) -> AsyncIterator[AsyncConnection]:
+        """The connection, for one call; psycopg watches it meanwhile, and passes notifications on."""
+        self._is_lent = True
+        self._loop.remove_reader(self._socket)
+        try:
+            yield self.connection
+        finally:
+            self._is_lent = False
+            if self.connection.info.transaction_status != TransactionStatus.IDLE:
+                self.lost.set()
+            if self.lost.is_set():
+                await self.connection.close()
+            else:
+                self._watch()
+
+    async def hang_up(self) -> None:
+        """Closes it, once nobody uses it any more."""
+        self.lost.set()
+        if not self._is_lent:
+            self._loop.remove_reader(self._socket)
+            await self.connection.close()
+
+    def _watch(self) -> None:
+        self._loop.add_reader(self._socket, self._take_in)
+        self._take_in()  # what came before it was watched
+
+    def _take_in(self) -> None:
+        """Reads what has come, without waiting, and passes on the notifications in it."""
+        pgconn = self.connection.pgconn
+        try:
+            while has_input(self.connection):  # a farewell is followed by the end
+                pgconn.consume_input()
+                while (notification := pgconn.notifies()) is not None:
+                    if pgconn.notify_handler is not None:
+                        pgconn.notify_handler(notification)
+        except OperationalError:
+            self._loop.remove_reader(self._socket)
+            self.lost.set()

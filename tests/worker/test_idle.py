@@ -1,0 +1,50 @@
+"""What a worker costs the database while there is nothing to do."""
+
+from __future__ import annotations
+
+import asyncio
+
+import psycopg
+import pytest
+
+from pgflow import AsyncClient, Worker
+from pgflow.calls import Call
+from pgflow.db import SharingDatabase
+from tests.support import aeventually, value
+from tests.worker.support import one_task_flow
+
+
+@pytest.mark.slow
+async def test_an_idle_worker_holds_two_connections_and_asks_less_than_once_a_second(
+    dsn: str, conn: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    run = SharingDatabase.run
+
+    async def counting(self: SharingDatabase, call: Call[object]) -> object:
+        asked.append(call.sql)
+        return await run(self, call)
+
+    monkeypatch.setattr(SharingDatabase, "run", counting)
+
+    def connections() -> int:
+        return int(
+            value(
+                conn,
+                "select count(*) from pg_stat_activity "
+                "where datname = current_database() and application_name = 'pgflow'",
+            )
+        )
+
+    flow = one_task_flow(lambda flow_input: flow_input)
+    async with Worker([flow], dsn=dsn):
+        async with AsyncClient(dsn) as client:
+            await client.wait(await client.start(flow, 1), timeout=30)
+        await aeventually(lambda: connections() <= 2, within=60)
+        asked.clear()
+        most = 0
+        for _ in range(40):
+            await asyncio.sleep(0.5)
+            most = max(most, connections())
+        assert most == 2
+        assert 0 < len(asked) < 20
