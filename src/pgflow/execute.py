@@ -12,34 +12,45 @@ from pgflow.client import AsyncClient
 from pgflow.errors import InvalidInputError, RunFailed, RunNotFound
 from pgflow.flow import Flow
 from pgflow.records import Run
-from pgflow.worker import Worker
+from pgflow.worker import Executors, Worker
 
 #: Seconds that other tasks of the flow, which this process happened to take, get to finish when the run has ended.
 _GRACE = 5.0
 
 
 def execute(
-    flow: Flow[Any, Any], input: Any, *, timeout: float | None = None, dsn: str | None = None
+    flow: Flow[Any, Any],
+    input: Any,
+    *,
+    timeout: float | None = None,
+    dsn: str | None = None,
+    executors: Executors[Worker] | None = None,
 ) -> dict[str, Any]:
     """Runs a flow and returns its output, `{final_step: output}`.
 
         result = pgflow.execute(campaign, {"campaign_id": 123})
 
     Works on the flow's queue in this process until the run has ended; other workers may help, and finish it if this
-    process dies. Also callable where an event loop runs already (a notebook). Raises FlowDefinitionError and
-    InvalidInputError before any I/O, RunFailed if the run failed, RunTimeout after `timeout` seconds (the run itself
-    goes on), DatabaseUnreachable, SchemaError, FlowMismatch.
+    process dies. Also callable where an event loop runs already (a notebook). `executors` are those of Worker. Raises
+    FlowDefinitionError, InvalidInputError and ExecutorError before any I/O, RunFailed if the run failed, RunTimeout
+    after `timeout` seconds (the run itself goes on), DatabaseUnreachable, SchemaError, FlowMismatch.
     """
-    return _blocking(lambda: aexecute(flow, input, timeout=timeout, dsn=dsn))
+    return _blocking(lambda: aexecute(flow, input, timeout=timeout, dsn=dsn, executors=executors))
 
 
 async def aexecute(
-    flow: Flow[Any, Any], input: Any, *, timeout: float | None = None, dsn: str | None = None
+    flow: Flow[Any, Any],
+    input: Any,
+    *,
+    timeout: float | None = None,
+    dsn: str | None = None,
+    executors: Executors[Worker] | None = None,
 ) -> dict[str, Any]:
     """`execute` for async code: the same, and the event loop stays free."""
     flow.check()
     flow.encode_input(input)
-    async with Worker([flow], dsn=dsn, grace=_GRACE) as worker, AsyncClient(worker.dsn) as client:
+    serving = Worker([flow], dsn=dsn, grace=_GRACE, executors=executors)
+    async with serving as worker, AsyncClient(worker.dsn) as client:
         run = await client.start(flow, input)
         return output_of(await client.wait(run, timeout=timeout))
 

@@ -68,8 +68,11 @@ def test_a_changed_flow_is_refused_with_the_differences_and_the_way_out(cli, dsn
         (["broken"], "importing broken failed: ZeroDivisionError: division by zero"),
         (["needy"], "importing needy failed: No module named 'not_installed'"),
         (["faulty"], "flow 'faulty' is not well formed: "),
-        (["app", "--lifespan", "app"], "app names no function: give MODULE:FUNCTION"),
+        (["app", "--lifespan", "app"], "app names no function: give MODULE:NAME"),
         (["app", "--lifespan", "app:lauder"], "app has no function 'lauder'; did you mean 'louder'?"),
+        (["app", "--executors", "app"], "app names no mapping or function: give MODULE:NAME"),
+        (["app", "--executors", "app:lauder"], "app has no mapping or function 'lauder'; did you mean 'louder'?"),
+        (["asking"], "step 'louder' of flow 'asking' asks for executor 'pool', but the worker has 'process': give it"),
         (["app", "--reload", "--drain"], "--reload and --drain exclude each other"),
     ],
 )
@@ -77,6 +80,7 @@ def test_a_worker_that_cannot_work_says_why(cli, dsn, app, conn, arguments, mess
     (app / "broken.py").write_text("1 / 0")
     (app / "needy.py").write_text("import not_installed")
     (app / "faulty.py").write_text("import pgflow\nfaulty = pgflow.Flow('faulty')\n")
+    (app / "asking.py").write_text(ASKING)
     said = cli("worker", *arguments, "--dsn", dsn)
     assert said.code == 2
     assert message in said.err
@@ -121,6 +125,55 @@ def test_several_processes_that_cannot_work_are_not_started_for_ever(app, argume
         _, log = worker.communicate(timeout=30)
     assert worker.returncode == code
     assert message in log
+
+
+ASKING = """
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pgflow import Flow
+
+asking = Flow("asking", max_attempts=1, timeout=1)
+
+@asking.step(executor="pool")
+def louder(flow_input: str) -> str:
+    if flow_input == "hang":
+        threading.Event().wait()
+    return f"{threading.current_thread().name}: {flow_input.upper()}"
+
+executors = {"pool": ThreadPoolExecutor(2, thread_name_prefix="given")}
+
+@asynccontextmanager
+async def opened(worker):
+    with ThreadPoolExecutor(2, thread_name_prefix="opened") as pool:
+        yield {"pool": pool}
+"""
+
+
+@pytest.mark.parametrize(("name", "processes"), [("executors", []), ("opened", []), ("opened", ["--processes", "2"])])
+def test_executors_are_given_as_a_mapping_or_a_function(dsn, app, name, processes):
+    (app / "asking.py").write_text(ASKING)
+    with Client(dsn) as client:
+        client.compile(find_flows("asking")[0])
+        run = client.start("asking", "hi")
+        arguments = ["asking", "--drain", "--executors", f"asking:{name}", *processes]
+        with spawn("worker", *arguments, cwd=app, PGFLOW_DATABASE_URL=dsn) as worker:
+            _, log = worker.communicate(timeout=60)
+        assert worker.returncode == 0, log
+        thread = name if name == "opened" else "given"
+        assert client.get_run(run).output == {"louder": f"{thread}_0: HI"}
+
+
+def test_a_handler_that_hangs_in_an_executor_wears_the_worker_out_and_does_not_keep_it(dsn, app):
+    (app / "asking.py").write_text(ASKING)
+    with Client(dsn) as client:
+        client.compile(find_flows("asking")[0])
+        client.start("asking", "hang")
+    arguments = ["asking", "--executors", "asking:executors", "--concurrency", "2"]
+    with spawn("worker", *arguments, cwd=app, PGFLOW_DATABASE_URL=dsn) as worker:
+        _, log = worker.communicate(timeout=60)
+    assert worker.returncode == 4, log
+    assert "half of the slots are held by handlers that overran their timeout" in log
 
 
 LIFESPAN = """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import multiprocessing
 import os
 import signal
 import sys
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pgflow import Context, Flow, Permanent, RetryAfter, needs
+from pgflow import Context, Flow, Permanent, RetryAfter, Run
 from pgflow.errors import InvalidInputError
 
 local = Flow("process_local", base_delay=0, max_attempts=2, timeout=60)
@@ -30,15 +29,32 @@ def point(flow_input: Point) -> Point:
 
 
 @local.step(executor="process")
-def where(ctx: Context, flow_input: Any, point: Point = needs(point)) -> dict[str, Any]:
+def where(ctx: Context, flow_input: Any, point: Point) -> dict[str, Any]:
     return {
         "point": f"{type(point).__name__} {point.x} {point.y}",
         "flow_input": flow_input,
         "context": [ctx.flow_slug, str(ctx.run_id), ctx.step_slug, ctx.task_index, ctx.attempt, ctx.max_attempts],
         "has_deadline": ctx.deadline is not None,
         "cancelled": ctx.cancelled.is_set(),
-        "elsewhere": os.getpid() != multiprocessing.parent_process().pid,
+        "resources": dict(ctx.resources),
+        "pid": os.getpid(),
     }
+
+
+def where_it_ran(run: Run) -> int:
+    """The process of `where`, when it has seen all that it should have of a run with the input (1, 2)."""
+    assert run.output is not None, run.error
+    seen: dict[str, Any] = dict(run.output["where"])
+    pid: int = seen.pop("pid")
+    assert seen == {
+        "point": "Point 2 1",
+        "flow_input": {"x": 1, "y": 2},
+        "context": [run.flow_slug, str(run.run_id), "where", 0, 1, 2],
+        "has_deadline": True,
+        "cancelled": False,
+        "resources": {},
+    }
+    return pid
 
 
 class Odd(Exception):
@@ -132,3 +148,25 @@ deaf = Flow("process_deaf", base_delay=0, max_attempts=1, timeout=1)
 def hang(flow_input: str) -> None:
     Path(flow_input).write_text(str(os.getpid()))
     ctypes.PyDLL(None).sleep(600)
+
+
+# ---------------------------------------------------------------------------------------- in executors with a name
+
+#: The same handlers, in executors that the worker is given under the name "pool".
+pooled = Flow("pool_local", base_delay=0, max_attempts=2, timeout=60)
+pooled.step(executor="pool")(point)
+pooled.step(executor="pool")(where)
+
+pool_ends = Flow("pool_ends", base_delay=0, max_attempts=2, timeout=60)
+pool_end = pool_ends.step(executor="pool")(end)
+
+pool_picky = Flow("pool_picky", base_delay=0, max_attempts=3, timeout=60, retry_on=ConnectionError)
+pool_pick = pool_picky.step(executor="pool")(pick)
+
+#: Each task may be held up, and watched, by files; see `watch`.
+pool_watched = Flow("pool_watched", base_delay=0, max_attempts=1, timeout=60)
+pool_watch = pool_watched.map(executor="pool")(watch)
+
+#: The same, with little time.
+pool_hurried = Flow("pool_hurried", base_delay=0, max_attempts=1, timeout=1)
+pool_hurry = pool_hurried.map(executor="pool", slug="watch")(watch)

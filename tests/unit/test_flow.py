@@ -124,10 +124,11 @@ def test_patterns_are_json_objects(option: str, pattern: Any):
         Flow("f").step(**{option: pattern})
 
 
-@pytest.mark.parametrize("name", ["thread", "processes", "", 1])
-def test_a_step_may_choose_processes_and_nothing_else(name: Any):
+@pytest.mark.parametrize("name", ["", 1, ["dask"]])
+def test_a_step_names_its_executor(name: Any):
     Flow("f").map(executor="process")
-    with pytest.raises(ValueError, match="executor must be 'process' or left out, not "):
+    Flow("f").map(executor="dask")
+    with pytest.raises(ValueError, match="executor must be 'process' or the name of one of the worker's, not "):
         Flow("f").step(executor=name)
 
 

@@ -74,21 +74,24 @@ def at(number: int) -> str:
 # ---------------------------------------------------------------------------------------- the report
 
 
-def test_an_async_handler_cannot_run_in_a_process():
+@pytest.mark.parametrize("executor", ["process", "dask"])
+def test_an_async_handler_cannot_run_in_an_executor(executor):
     async def handler() -> None: ...
 
     flow = Flow("f")
-    step = flow.step(slug="a", executor="process")(handler)
+    step = flow.step(slug="a", executor=executor)(handler)
     assert fault(flow) == (
-        f"{step.location}: step 'a': executor='process' is for plain functions: an async handler runs on the event loop"
+        f"{step.location}: step 'a': executor={executor!r} is for plain functions: "
+        "an async handler runs on the event loop"
     )
 
 
-def test_a_transactional_step_cannot_run_in_a_process_and_needs_its_context():
+@pytest.mark.parametrize("executor", ["process", "dask"])
+def test_a_transactional_step_cannot_run_in_an_executor_and_needs_its_context(executor):
     flow = Flow("f")
-    step = flow.step(slug="a", executor="process", transactional=True)(lambda: 1)
+    step = flow.step(slug="a", executor=executor, transactional=True)(lambda: 1)
     assert faults(flow) == (
-        f"{step.location}: step 'a': transactional=True and executor='process' exclude each other: a connection "
+        f"{step.location}: step 'a': transactional=True and executor={executor!r} exclude each other: a connection "
         "cannot go to a process",
         f"{step.location}: step 'a': a transactional step needs a parameter 'ctx': its connection is ctx.connection",
     )

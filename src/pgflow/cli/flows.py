@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
 from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
@@ -150,14 +151,26 @@ def find_served(reference: str) -> list[Flow[Any, Any] | Handlers]:
 
 def find_function(reference: str) -> Callable[..., Any]:
     """The function that `MODULE:NAME` names; raises FlowNotImportable."""
+    found: Callable[..., Any] = _find(reference, "function", callable)
+    return found
+
+
+def find_executors(reference: str) -> Mapping[str, Executor] | Callable[..., Any]:
+    """The mapping, or the function that yields one, that `MODULE:NAME` names; raises FlowNotImportable."""
+    found: Mapping[str, Executor] | Callable[..., Any] = _find(
+        reference, "mapping or function", lambda value: isinstance(value, Mapping) or callable(value)
+    )
+    return found
+
+
+def _find(reference: str, kind: str, fits: Callable[[object], bool]) -> Any:
     module_name, _, name = reference.partition(":")
     if not name:
-        raise FlowNotImportable(f"{reference} names no function: give MODULE:FUNCTION")
-    names = {key: value for key, value in vars(_import(module_name)).items() if callable(value)}
+        raise FlowNotImportable(f"{reference} names no {kind}: give MODULE:NAME")
+    names = {key: value for key, value in vars(_import(module_name)).items() if fits(value)}
     if name not in names:
-        raise FlowNotImportable(f"{module_name} has no function {name!r}{did_you_mean(name, names)}")
-    found: Callable[..., Any] = names[name]
-    return found
+        raise FlowNotImportable(f"{module_name} has no {kind} {name!r}{did_you_mean(name, names)}")
+    return names[name]
 
 
 def _import(name: str) -> ModuleType:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pgflow.cli.flows import find_function, find_served
+from pgflow.cli.flows import find_executors, find_function, find_served
 from pgflow.cli.reload import changed_files
 from pgflow.config import SettingsError
 from pgflow.worker import Supervisor, Worker
@@ -42,6 +42,12 @@ def worker(
     max_tasks_per_child: Annotated[
         int | None,
         typer.Option(help="Tasks after which such a process is replaced. [PGFLOW_MAX_TASKS_PER_CHILD, else never]"),
+    ] = None,
+    executors: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:NAME", help="Executors by name, or a function that yields them, for steps that name one."
+        ),
     ] = None,
     lifespan: Annotated[
         str | None,
@@ -80,12 +86,17 @@ def worker(
         raise SettingsError("--reload and --drain exclude each other: a worker that starts anew never ends")
     if processes > 1 or reload:
         flags = {"--verbose": verbose, "--drain": drain, "--dev": dev}
-        again = _command(flows, {**options, "lifespan": lifespan}, [flag for flag, is_set in flags.items() if is_set])
+        again = _command(
+            flows,
+            {**options, "executors": executors, "lifespan": lifespan},
+            [flag for flag, is_set in flags.items() if is_set],
+        )
         changes = changed_files(flows) if reload else None
         return Supervisor(again, processes, _environment(dsn), drain=drain, changes=changes).run()
     found = {id(flow): flow for reference in flows for flow in find_served(reference)}
     around = find_function(lifespan) if lifespan is not None else None
-    serving = Worker(list(found.values()), dsn=dsn, lifespan=around, dev=dev, **options)
+    named = find_executors(executors) if executors is not None else None
+    serving = Worker(list(found.values()), dsn=dsn, executors=named, lifespan=around, dev=dev, **options)
     return exit_past_threads(serving.run(drain=drain))
 
 

@@ -26,6 +26,13 @@ class Result:
         return self.value
 
 
+class Unstoppable(asyncio.Future[Result]):
+    """A future of a handler that goes on whatever one does: done when that has ended, and not before."""
+
+    def cancel(self, msg: Any = None) -> bool:
+        return False
+
+
 class HandlerRaised(Exception):
     """What a handler raised, whatever it was, as an Exception."""
 
@@ -38,7 +45,7 @@ class Executor(Protocol):
     """Runs handlers somewhere; `submit` returns at once."""
 
     def submit(self, fn: Callable[..., Any], arguments: dict[str, Any]) -> asyncio.Future[Result]:
-        """A future of the handler's Result; cancelling it stops the handler where that is possible."""
+        """A future of the handler's Result; cancelling it stops the handler, or returns False if that cannot be."""
         ...
 
     def close(self) -> None:

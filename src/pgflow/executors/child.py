@@ -1,4 +1,4 @@
-"""What happens inside a handler's process: JSON text in, JSON text out.
+"""What happens inside a handler's process, ours or a cluster's: JSON text in, JSON text out.
 
 A decorated function cannot be pickled, so a step is named to the process, `module:flow#step`, and found there again.
 """
@@ -10,6 +10,7 @@ import importlib
 import logging
 import multiprocessing
 import os
+import platform
 import signal
 import sys
 import threading
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, TypeAlias
 
-from pgflow.errors import InvalidInputError, RetryAfter
+from pgflow.errors import ExecutorError, InvalidInputError, RetryAfter
 from pgflow.flow import Context, Flow, Step
 
 _LONGEST_MESSAGE = 100_000
@@ -93,7 +94,7 @@ def check(names: Sequence[str]) -> str | None:
         for name in names:
             _find(name)
     except BaseException as error:
-        return f"{type(error).__name__}: {_message(error)}"
+        return f"{type(error).__name__}: {message_of(error)}"
     return None
 
 
@@ -101,6 +102,9 @@ def run(job: Job) -> Answer:
     """Finds the step, binds, calls, encodes; raises nothing."""
     try:
         step = _find(job.step)
+    except BaseException as error:
+        return _failed(_not_found(job.step, error), "raised")
+    try:
         arguments = step.binding.arguments(job.input, job.flow_input, _context(job))
     except BaseException as error:
         return _failed(error, "unfit" if isinstance(error, InvalidInputError) else "raised")
@@ -122,6 +126,15 @@ def _find(name: str) -> Step[Any, Any]:
     if not isinstance(flow, Flow):
         raise TypeError(f"{module}:{flow_name} is no flow here")
     return flow.steps[slug]
+
+
+def _not_found(name: str, why: BaseException) -> ExecutorError:
+    error = ExecutorError(
+        f"{name} is not found on {platform.node()} ({type(why).__name__}: {message_of(why)}): "
+        "install the flow's module wherever its handlers run"
+    )
+    error.__cause__ = why
+    return error
 
 
 def _context(job: Job) -> Context:
@@ -151,14 +164,15 @@ def _failed(error: BaseException, kind: FailureKind) -> Answer:
         failure=Failure(
             kind=kind,
             name=type(error).__name__,
-            message=_message(error),
+            message=message_of(error),
             traceback=lines[-_LONGEST_MESSAGE:],
             seconds=error.seconds if isinstance(error, RetryAfter) else 0.0,
         )
     )
 
 
-def _message(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
+    """An exception's own words, of bounded length."""
     try:
         return str(error)[:_LONGEST_MESSAGE]
     except BaseException:  # a user's __str__ may raise anything

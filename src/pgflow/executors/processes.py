@@ -7,17 +7,17 @@ import importlib.util
 import logging
 import multiprocessing
 import signal
-import sys
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from multiprocessing.context import SpawnContext, SpawnProcess
-from pathlib import Path
 from typing import Any
 
-from pgflow.errors import ExecutorError, InvalidInputError, Permanent, RetryAfter
+from pgflow.errors import ExecutorError
 from pgflow.executors import child as inside
+from pgflow.executors.answers import FromProcess, result_of
 from pgflow.executors.base import Result
-from pgflow.executors.child import Answer, Failure, FailureKind, Job
+from pgflow.executors.child import Answer, Job
+from pgflow.executors.naming import name_of
 from pgflow.flow import Step
 
 #: Seconds that a task waits for a free process. Its lease ends 2 s after its timeout, counted from its claim, and the
@@ -26,10 +26,6 @@ _PATIENCE = 1.0
 #: Seconds for an answer to come out of the pipe of a process that has ended.
 _LAST_WORDS = 0.5
 _GUARD = "a script must start its work under `if __name__ == '__main__':`, since processes import it"
-
-
-class FromProcess(Exception):
-    """What a process says of a handler's end; whether that may be retried was judged there."""
 
 
 class ProcessDied(FromProcess):
@@ -168,11 +164,7 @@ class _Child:
             answer: Answer = await self.call(inside.run, job)
         except ProcessDied as error:
             return Result(error=error)
-        if answer.failure is None:
-            return Result(value=answer.output)
-        if answer.failure.kind == "unfit":
-            raise InvalidInputError(answer.failure.message)
-        return Result(error=_rebuilt(answer.failure))
+        return result_of(answer)
 
     async def call(self, fn: Callable[..., Any], *args: Any) -> Any:
         """What a function returns in the process; raises ProcessDied if that ends first."""
@@ -247,52 +239,6 @@ class _Context(SpawnContext):
             if process.pid is not None:
                 with suppress(ProcessLookupError):
                     process.kill()
-
-
-def name_of(step: Step[Any, Any]) -> str:
-    """`module:flow#step`, by which another process finds the step; raises ExecutorError if it could not."""
-    home = getattr(step.fn, "__module__", "")
-    for module_name in (home, *sys.modules):
-        if module_name == "__mp_main__":
-            continue
-        found = getattr(sys.modules.get(module_name), "__dict__", {})
-        for name, value in found.copy().items():
-            if value is step.flow:
-                _check_main(step, module_name)
-                return f"{module_name}:{name}#{step.slug}"
-    raise ExecutorError(
-        f"step {step.slug!r} of flow {step.flow.slug!r} runs in processes, which cannot find the flow: "
-        "assign it to a global name of a module"
-    )
-
-
-def _check_main(step: Step[Any, Any], module_name: str) -> None:
-    main = sys.modules[module_name]
-    if module_name == "__main__" and main.__spec__ is None and not Path(getattr(main, "__file__", "")).is_file():
-        raise ExecutorError(
-            f"step {step.slug!r} of flow {step.flow.slug!r} runs in processes, which cannot import what was typed "
-            "at a prompt: put the flow into a module or a script"
-        )
-
-
-def _rebuilt(failure: Failure) -> Exception:
-    """An exception with the name, words and meaning of the one in the process."""
-    meaning: dict[FailureKind, type[Exception]] = {"permanent": Permanent, "retry_after": RetryAfter}
-    bases = (FromProcess, meaning[failure.kind]) if failure.kind in meaning else (FromProcess,)
-    kind: Any = type(failure.name, bases, {})
-    error: Exception = kind.__new__(kind)
-    error.args = (failure.message,)
-    if isinstance(error, RetryAfter):
-        error.seconds = failure.seconds
-    error.__cause__ = _Remote(failure.traceback)
-    return error
-
-
-class _Remote(Exception):
-    """The traceback within the process, as a cause that logs print."""
-
-    def __str__(self) -> str:
-        return f"\n{self.args[0]}"
 
 
 def _resolve(future: asyncio.Future[None]) -> None:

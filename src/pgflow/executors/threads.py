@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from pgflow.executors.base import Result
+from pgflow.executors.base import Result, Unstoppable
 
 
 @dataclass(slots=True)
@@ -27,7 +27,7 @@ class ThreadExecutor:
     """As many threads as were ever needed at once.
 
     They are daemons, unlike those of concurrent.futures: a handler that never returns must not keep the process from
-    exiting. A thread cannot be stopped, so cancelling a future only means that nobody waits for it any more.
+    exiting. A thread cannot be stopped.
     """
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class ThreadExecutor:
 
     def submit(self, fn: Callable[..., Any], arguments: dict[str, Any]) -> asyncio.Future[Result]:
         loop = asyncio.get_running_loop()
-        job = _Job(fn, arguments, contextvars.copy_context(), loop, loop.create_future())
+        job = _Job(fn, arguments, contextvars.copy_context(), loop, Unstoppable(loop=loop))
         with self._lock:
             if self._idle > 0:
                 self._idle -= 1
@@ -58,7 +58,7 @@ class ThreadExecutor:
             with self._lock:
                 self._idle += 1
             try:
-                job.loop.call_soon_threadsafe(_deliver, job.future, result)
+                job.loop.call_soon_threadsafe(job.future.set_result, result)
             except RuntimeError:
                 return  # the loop is closed: nobody waits for this any more
 
@@ -69,8 +69,3 @@ def call(fn: Callable[..., Any], arguments: dict[str, Any]) -> Result:
         return Result(value=fn(**arguments))
     except BaseException as error:
         return Result(error=error)
-
-
-def _deliver(future: asyncio.Future[Result], result: Result) -> None:
-    if not future.done():
-        future.set_result(result)

@@ -15,7 +15,7 @@ from pgflow.flow.retry import Exceptions, Retry
 from pgflow.flow.schedule import CatchUp, Schedule
 from pgflow.flow.slugs import did_you_mean
 from pgflow.flow.spec import OPTIONS_OF_STEPS, FlowSpec, StepSpec
-from pgflow.flow.step import ExecutorName, NamedStep, SkipMode, Step, StepOptions
+from pgflow.flow.step import NamedStep, SkipMode, Step, StepOptions
 from pgflow.records import StepType
 
 In = TypeVar("In", default=Any)
@@ -118,7 +118,7 @@ class Flow(Generic[In, Out]):
         run_unless: dict[str, Any] | None = None,
         when_unmet: SkipMode = "skip",
         when_exhausted: SkipMode = "fail",
-        executor: ExecutorName | None = None,
+        executor: str | None = None,
         transactional: bool = False,
     ) -> _StepDecorator: ...
     def step(self, fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:  # type: ignore[misc]
@@ -130,7 +130,8 @@ class Flow(Generic[In, Out]):
         A parameter named like a step takes that step's output; `flow_input`, `ctx` and `deps` have their own meaning.
         `run_if`/`run_unless` are JSON patterns for the run's input (root step) or `{step: output}`; a step that does
         not meet them goes the way of `when_unmet`, one whose attempts are used up that of `when_exhausted`.
-        `executor="process"` runs the handler in a process, which is killed at the step's timeout.
+        `executor="process"` runs the handler in a process, which is killed at the step's timeout; any other name is
+        that of an executor which the worker is given (`Worker(executors=…)`).
         `transactional=True` gives it `ctx.connection`, whose transaction commits together with the task's completion.
         """
         return self._record(fn, "single", options)
@@ -159,7 +160,7 @@ class Flow(Generic[In, Out]):
         run_unless: dict[str, Any] | None = None,
         when_unmet: SkipMode = "skip",
         when_exhausted: SkipMode = "fail",
-        executor: ExecutorName | None = None,
+        executor: str | None = None,
         transactional: bool = False,
     ) -> _MapDecorator: ...
     def map(self, fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:  # type: ignore[misc]
@@ -345,5 +346,5 @@ def _check_options(options: StepOptions, step_type: StepType) -> None:
             raise ValueError(f"{name} must be 'fail', 'skip' or 'skip-cascade', not {mode!r}")
     if not isinstance(options.transactional, bool):
         raise ValueError(f"transactional must be True or False, not {options.transactional!r}")  # noqa: TRY004
-    if options.executor not in (None, "process"):
-        raise ValueError(f"executor must be 'process' or left out, not {options.executor!r}")
+    if options.executor is not None and not (isinstance(options.executor, str) and options.executor):
+        raise ValueError(f"executor must be 'process' or the name of one of the worker's, not {options.executor!r}")

@@ -46,10 +46,11 @@ def make_plan(
             faults.append(_at(step, f"a step of this slug is defined at {first.location} already"))
         elif fault := slug_fault(step.slug, "step"):
             faults.append(_at(step, fault))
-        if step.options.executor == "process" and step.is_async:
-            faults.append(
-                _at(step, "executor='process' is for plain functions: an async handler runs on the event loop")
+        if step.options.executor is not None and step.is_async:
+            fault = (
+                f"executor={step.options.executor!r} is for plain functions: an async handler runs on the event loop"
             )
+            faults.append(_at(step, fault))
         faults += (_at(step, fault) for fault in step.options.retry.faults())
 
     signatures: dict[str, Signature] = {}
@@ -94,8 +95,8 @@ def _at(step: Step[Any, Any], fault: str) -> str:
 def _transaction_faults(step: Step[Any, Any], signature: Signature) -> Iterator[str]:
     if not step.options.transactional:
         return
-    if step.options.executor == "process":
-        yield "transactional=True and executor='process' exclude each other: a connection cannot go to a process"
+    if (executor := step.options.executor) is not None:
+        yield f"transactional=True and executor={executor!r} exclude each other: a connection cannot go to a process"
     if not any(p.role == "ctx" for p in signature.parameters):
         yield "a transactional step needs a parameter 'ctx': its connection is ctx.connection"
 

@@ -26,14 +26,14 @@ D = TypeVar("D")
 E = TypeVar("E")
 
 SkipMode: TypeAlias = Literal["fail", "skip", "skip-cascade"]
-ExecutorName: TypeAlias = Literal["process"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepOptions:
     """What can be set per step; None inherits from the flow (or means none). Times are seconds.
 
-    `executor` says where the handler runs: 'process', or by default the event loop (async def) or a thread (def).
+    `executor` says where the handler runs: 'process', an executor of the worker's by its name, or by default the event
+    loop (async def) or a thread (def).
     `transactional` gives it a connection whose transaction commits together with the task's completion.
     """
 
@@ -46,7 +46,7 @@ class StepOptions:
     when_unmet: SkipMode = "skip"
     when_exhausted: SkipMode = "fail"
     initial_tasks: int | None = None
-    executor: ExecutorName | None = None
+    executor: str | None = None
     transactional: bool = False
     retry: Retry = NOTHING_SAID
 

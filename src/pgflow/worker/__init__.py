@@ -1,6 +1,7 @@
 """Workers: they take tasks from the flows' queues, run the handlers, and settle what came of it."""
 
+from pgflow.worker.plugged import Executors
 from pgflow.worker.supervisor import Supervisor
 from pgflow.worker.worker import Worker
 
-__all__ = ["Supervisor", "Worker"]
+__all__ = ["Executors", "Supervisor", "Worker"]

@@ -16,17 +16,20 @@ Lifespan: TypeAlias = Callable[[W], AbstractAsyncContextManager[Mapping[str, Any
 
 async def resources_of(lifespan: Lifespan[W] | None, worker: W, opened: AsyncExitStack) -> Mapping[str, Any]:
     """Opens a lifespan, to be closed with `opened`; raises SettingsError if it is none, or yields no mapping."""
-    if lifespan is None:
-        return {}
+    return {} if lifespan is None else await yielded("lifespan", "resources", lifespan, worker, opened)
+
+
+async def yielded(
+    name: str, things: str, lifespan: Lifespan[W], worker: W, opened: AsyncExitStack
+) -> Mapping[str, Any]:
+    """What a function that is opened around the work yields; messages speak of its name, and the things yielded."""
     context = lifespan(worker)
     if not isinstance(context, AbstractAsyncContextManager):
         raise SettingsError(
-            f"lifespan gave {type(context).__name__}, not an async context manager: "
+            f"{name} gave {type(context).__name__}, not an async context manager: "
             "decorate it with contextlib.asynccontextmanager"
         )
-    resources = await opened.enter_async_context(context)
-    if resources is not None and not isinstance(resources, Mapping):
-        raise SettingsError(
-            f"lifespan yielded {type(resources).__name__}: yield a mapping of names to resources, or nothing"
-        )
-    return resources or {}
+    found = await opened.enter_async_context(context)
+    if found is not None and not isinstance(found, Mapping):
+        raise SettingsError(f"{name} yielded {type(found).__name__}: yield a mapping of names to {things}, or nothing")
+    return found or {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from pgflow.executors import (
     HandlerRaised,
     Job,
     LoopExecutor,
+    NamedExecutor,
     NoFreeProcess,
     ProcessExecutor,
     Result,
@@ -33,8 +35,8 @@ from pgflow.worker.transactional import Transactional
 
 logger = logging.getLogger("pgflow.worker")
 
-#: Seconds that a cancelled async handler gets for its clean-up: its outcome must arrive before its lease ends, which
-#: is never later than the timeout + 2 s.
+#: Seconds that a cancelled handler gets to end: its outcome must arrive before its lease ends, which is never later
+#: than the timeout + 2 s.
 CANCEL_GRACE = 1.0
 
 
@@ -57,6 +59,7 @@ class Runner:
         worker_id: UUID,
         resources: Mapping[str, Any],
         processes: ProcessExecutor | None = None,
+        named: Mapping[str, NamedExecutor] = MappingProxyType({}),
         transactional: Transactional | None = None,
         handlers: Handlers | None = None,
         unknown: Callable[[str], None] = lambda flow_slug: None,
@@ -72,11 +75,13 @@ class Runner:
         self._threads: Executor = ThreadExecutor()
         self._deadlines = Deadlines()
         self._processes = processes
+        self._named = named
         self._transactional = transactional
         self._complaints = Complaints()
 
     async def close(self) -> None:
-        """Whatever handler still runs is left to itself, or killed with its process."""
+        """Whatever handler still runs is left to itself, or killed with its process; executors with a name are not
+        ours to close."""
         if self._processes is not None:
             await self._processes.close()
         if self._transactional is not None:
@@ -133,6 +138,10 @@ class Runner:
         flow_input = await self._flow_input(step, holding.task)
         if self._processes is not None and step.options.executor == "process":
             return await self._handle_in_process(self._processes, step, holding, flow_input)
+        if (named := self._named.get(step.options.executor or "")) is not None:
+            future = named.submit(self._job(named.name(step), holding.task, flow_input))
+            who = f"the handler, with its wait for executor {step.options.executor!r},"
+            return await self._output_of(future, holding, who)
         context = self._context(holding) if step.binding.needs_context else None
         arguments = step.binding.arguments(holding.task.input, flow_input, context, is_root=holding.task.is_root_single)
         executor = self._loop if step.is_async else self._threads
@@ -163,12 +172,18 @@ class Runner:
         self, processes: ProcessExecutor, step: Step[Any, Any], holding: Holding, flow_input: bytes | None
     ) -> bytes:
         async with processes.child() as child:
-            fields = context_fields(holding.task, self._worker_id)
-            job = Job(processes.name(step), holding.task.input, flow_input, fields)
-            output: bytes = (await self._result_of(child.submit(job), holding)).get()
-            return output
+            job = self._job(processes.name(step), holding.task, flow_input)
+            return await self._output_of(child.submit(job), holding)
 
-    async def _result_of(self, future: asyncio.Future[Result], holding: Holding) -> Result:
+    def _job(self, name: str, task: Task, flow_input: bytes | None) -> Job:
+        return Job(name, task.input, flow_input, context_fields(task, self._worker_id))
+
+    async def _output_of(self, future: asyncio.Future[Result], holding: Holding, who: str = "the handler") -> bytes:
+        """What a handler elsewhere returned, as JSON text."""
+        output: bytes = (await self._result_of(future, holding, who)).get()
+        return output
+
+    async def _result_of(self, future: asyncio.Future[Result], holding: Holding, who: str = "the handler") -> Result:
         """How a handler ended, in time."""
         try:
             in_time = await self._deadlines.wait(future, holding.task.timeout)
@@ -177,16 +192,13 @@ class Runner:
             raise
         if not in_time:
             await self._abandon(future, holding)
-            raise HandlerRaised(
-                HandlerTimeout(f"the handler did not end within its timeout of {holding.task.timeout} s")
-            )
+            raise HandlerRaised(HandlerTimeout(f"{who} did not end within its timeout of {holding.task.timeout} s"))
         return future.result()
 
     async def _abandon(self, future: asyncio.Future[Result], holding: Holding) -> None:
         """Tells the handler, stops it if it can be stopped, and lets it linger if not."""
         holding.cancel()
-        if isinstance(future, asyncio.Task):
-            future.cancel()
+        if future.cancel():
             await asyncio.wait({future}, timeout=CANCEL_GRACE)
         if not future.done():
             self._held.linger(future)

@@ -18,7 +18,7 @@ from uuid import uuid4
 from pgflow.config import Settings, SettingsError, load
 from pgflow.db import SharingDatabase
 from pgflow.errors import DatabaseError, DatabaseUnreachable
-from pgflow.executors import ProcessExecutor
+from pgflow.executors import NamedExecutor, ProcessExecutor
 from pgflow.flow import Flow, Handlers
 from pgflow.records import Outcome, Polled, Task, TaskKey, Verdict
 from pgflow.worker import leftovers
@@ -32,6 +32,7 @@ from pgflow.worker.held import Held, Holding
 from pgflow.worker.inputs import Inputs
 from pgflow.worker.lifespan import Lifespan, resources_of
 from pgflow.worker.patience import Patience
+from pgflow.worker.plugged import Executors, plug_in, plugged_in
 from pgflow.worker.roster import Roster
 from pgflow.worker.runner import Runner
 from pgflow.worker.supervisor import WORN_OUT, first_of, follow_parent
@@ -57,8 +58,15 @@ class Worker:
     database. With `dev` a flow that changed is replaced, if none of its runs is unfinished. With `core="foreign"` it
     works a database in which pgflow's own (TypeScript) core is installed.
 
+    `executors` are those that steps ask for by name, `@flow.step(executor="dask")`: any `concurrent.futures.Executor`.
+    Who made them shuts them down; a function in their place, which yields them as a lifespan does, is opened and closed
+    around the work. Raises ExecutorError for a step that asks for one that is not there, and SettingsError for what is
+    no executor:
+
+        Worker([campaign], executors={"dask": client.get_executor()}).run()
+
     `lifespan` is opened before the first task and closed after the last; handlers find what it yields, by name, in
-    `ctx.resources` (those in processes do not):
+    `ctx.resources` (those in processes and executors do not):
 
         @asynccontextmanager
         async def lifespan(worker: Worker):
@@ -80,6 +88,7 @@ class Worker:
         handler_processes: int | None = None,
         max_tasks_per_child: int | None = None,
         core: Literal["own", "foreign"] = "own",
+        executors: Executors[Worker] | None = None,
         lifespan: Lifespan[Worker] | None = None,
         dev: bool = False,
     ) -> None:
@@ -99,6 +108,9 @@ class Worker:
             dsn=dsn, concurrency=concurrency, lease=lease, grace=grace, poll_interval=poll_interval,
             handler_processes=handler_processes, max_tasks_per_child=max_tasks_per_child,
         )  # fmt: skip
+        if not callable(executors):
+            plug_in(executors, self._flows.values())  # what is wrong is said before any I/O
+        self._executors = executors
         self._processes = _processes(self._flows.values(), self.settings)
         self._transactional: Transactional | None = None
         self._lifespan = lifespan
@@ -128,17 +140,20 @@ class Worker:
         return asyncio.run(self._run(drain=drain))
 
     async def _run(self, *, drain: bool) -> int:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._on_signal, number)
-        loop.set_default_executor(leftovers.UnwaitedThreads())
+        self._hear_signals()
+        asyncio.get_running_loop().set_default_executor(leftovers.UnwaitedThreads())
         self._may_end = True
         async with follow_parent(self.stop), self:
+            self._hear_signals()  # again: what was opened around the work may have taken them, as Ray does
             what = [*self._flows, *(["flows with handlers by name"] if self._handlers is not None else [])]
             logger.info("worker %s serves %s", self.worker_id, ", ".join(what))
             await (self.drained() if drain else self.stopped())
         await leftovers.end_tasks()
         return self._status
+
+    def _hear_signals(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, self._on_signal, number)
 
     def _wear_out(self) -> None:
         """Half of the slots are lost. Inside somebody else's program we go on with the rest."""
@@ -202,8 +217,9 @@ class Worker:
             if self._transactional is not None:
                 opened.push_async_callback(self._transactional.close)
             resources = await resources_of(self._lifespan, self, opened)
+            named = await plugged_in(self._executors, self, self._flows.values(), opened)
             await self._core.register()
-            self._build(resources)
+            self._build(resources, named)
             self._opened = opened.pop_all()
         self._start()
         return self
@@ -229,12 +245,12 @@ class Worker:
                 return ForeignCore(self._database, self._flows, self.worker_id, lambda: self._is_stopping)
         raise SettingsError(f"core must be 'own' or 'foreign', not {name!r}")
 
-    def _build(self, resources: Mapping[str, Any]) -> None:
+    def _build(self, resources: Mapping[str, Any], named: Mapping[str, NamedExecutor]) -> None:
         settings, database = self.settings, self._database
         self._held = Held(settings.concurrency, self._on_room, self._wear_out, most_ahead=self._core.most_ahead)
         self._runner = Runner(
-            self._flows, Inputs(database), self._held, self.worker_id, resources, self._processes, self._transactional,
-            self._handlers, self._on_unknown,
+            self._flows, Inputs(database), self._held, self.worker_id, resources, self._processes, named,
+            self._transactional, self._handlers, self._on_unknown,
         )  # fmt: skip
         self._completer = Completer(
             self._settle,

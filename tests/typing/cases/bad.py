@@ -9,7 +9,7 @@ flow = Flow("f")
 Flow()  # error: call-arg
 Flow("f", max_attempts="3")  # error: arg-type
 Flow("f", retries=3)  # error: call-arg
-flow.step(executor="thread")  # error: call-overload
+flow.step(executor=["dask"])  # error: call-overload
 
 
 @flow.step
