@@ -19,6 +19,7 @@ from pgflow.config import load
 from pgflow.db import AsyncDatabase
 from pgflow.testing.databases import Databases, new_database, short_directory
 from tests import sqlcoverage
+from tests.executors.clusters import ray_cluster  # noqa: F401  # for the whole session: it takes long to start
 
 
 @pytest.fixture(scope="session", autouse=True)
