@@ -8,8 +8,11 @@ import uuid
 from pathlib import Path
 
 import psycopg
+import pytest
 
 _DIRECTORY = os.environ.get("PGFLOW_TEST_COVERAGE")
+#: For tests of what stands in a database, where now triggers of the tests do.
+untouched = pytest.mark.skipif(_DIRECTORY is not None, reason="what notes the changes of status stands there, too")
 
 #: Written without a key: a conflict would make transactions wait for each other.
 _WATCH = """

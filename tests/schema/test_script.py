@@ -13,6 +13,7 @@ import pytest
 from pgflow import schema
 from tests.schema.catalog import objects
 from tests.schema.support import is_installed
+from tests.sqlcoverage import untouched
 from tests.support import rows
 
 
@@ -32,6 +33,7 @@ def _psycopg(dsn: str, text: str) -> None:
         conn.execute(text)
 
 
+@untouched
 @pytest.mark.parametrize("run", [_psql, _psycopg])
 @pytest.mark.parametrize("of_database", [False, True], ids=["for an empty one", "for this one"])
 def test_the_script_makes_what_migrate_makes(

@@ -442,7 +442,8 @@ async def test_a_task_finds_a_clean_session(dsn: str, conn: psycopg.Connection) 
     def act(ctx: Context) -> list[Any]:
         connection = ctx.connection
         found = [connection.execute(f"show {name}").fetchone() for name in ("work_mem", "search_path")]
-        found.append(connection.execute("select count(*) from pg_locks where locktype = 'advisory'").fetchone())
+        own_locks = "select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()"
+        found.append(connection.execute(own_locks).fetchone())
         found.append(connection.execute("select to_regclass('leftover')").fetchone())
         connection.execute("set work_mem = '123MB'; set search_path = nowhere; select pg_advisory_lock(1)")
         connection.execute("create temp table leftover ()")

@@ -11,6 +11,7 @@ from psycopg.sql import SQL, Identifier, Placeholder
 from psycopg.types.json import Jsonb
 
 from tests.sql.flows import violates
+from tests.sqlcoverage import untouched
 from tests.support import rows, value
 
 RUN = uuid.UUID("6f1b9b5e-0000-4000-8000-000000000000")
@@ -224,6 +225,7 @@ def test_foreign_keys_have_their_names_and_targets(trial: psycopg.Connection) ->
     }
 
 
+@untouched
 def test_no_trigger_of_ours_watches_the_tables(trial: psycopg.Connection) -> None:
     found = rows(
         trial,
