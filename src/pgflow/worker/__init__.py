@@ -1,7 +1,8 @@
 """Workers: they take tasks from the flows' queues, run the handlers, and settle what came of it."""
 
 from pgflow.worker.plugged import Executors
+from pgflow.worker.runner import Middleware
 from pgflow.worker.supervisor import Supervisor
 from pgflow.worker.worker import Worker
 
-__all__ = ["Executors", "Supervisor", "Worker"]
+__all__ = ["Executors", "Middleware", "Supervisor", "Worker"]

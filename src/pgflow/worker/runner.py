@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from pgflow.db.transactions import CommitUnknown, NotBegun, ResultRefused
@@ -34,6 +34,9 @@ from pgflow.worker.inputs import Inputs
 from pgflow.worker.transactional import Transactional
 
 logger = logging.getLogger("pgflow.worker")
+
+#: Called with a handler, gives what is called in its stead: with the same arguments, and `async def` where it is.
+Middleware: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 #: Seconds that a cancelled handler gets to end: its outcome must arrive before its lease ends, which is never later
 #: than the timeout + 2 s.
@@ -63,10 +66,12 @@ class Runner:
         transactional: Transactional | None = None,
         handlers: Handlers | None = None,
         unknown: Callable[[str], None] = lambda flow_slug: None,
+        middleware: Middleware | None = None,
     ) -> None:
         self._flows = flows
         self._handlers = handlers
         self._unknown = unknown
+        self._around = middleware or (lambda handler: handler)
         self._inputs = inputs
         self._held = held
         self._worker_id = worker_id
@@ -145,7 +150,7 @@ class Runner:
         context = self._context(holding) if step.binding.needs_context else None
         arguments = step.binding.arguments(holding.task.input, flow_input, context, is_root=holding.task.is_root_single)
         executor = self._loop if step.is_async else self._threads
-        result = await self._result_of(executor.submit(step.fn, arguments), holding)
+        result = await self._result_of(executor.submit(self._around(step.fn), arguments), holding)
         return step.binding.encode(result.get())
 
     async def _handle_and_settle(self, transactional: Transactional, step: Step[Any, Any], holding: Holding) -> Verdict:
@@ -154,7 +159,7 @@ class Runner:
         attempt = transactional.attempt(step, holding.task, flow_input, context)
         executor = self._loop if step.is_async else self._threads
         try:
-            result = await self._result_of(executor.submit(attempt.run, {}), holding)
+            result = await self._result_of(executor.submit(self._around(attempt.run), {}), holding)
         except BaseException:
             self._threads.submit(attempt.leash.cut, {})
             raise

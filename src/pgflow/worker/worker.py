@@ -34,7 +34,7 @@ from pgflow.worker.lifespan import Lifespan, resources_of
 from pgflow.worker.patience import Patience
 from pgflow.worker.plugged import Executors, plug_in, plugged_in
 from pgflow.worker.roster import Roster
-from pgflow.worker.runner import Runner
+from pgflow.worker.runner import Middleware, Runner
 from pgflow.worker.supervisor import WORN_OUT, first_of, follow_parent
 from pgflow.worker.transactional import Transactional, open_transactional
 
@@ -74,6 +74,18 @@ class Worker:
                 yield {"http": http}
 
         Worker([campaign], lifespan=lifespan).run()
+
+    `middleware` is called with each handler before that is called, and returns what is called in its stead, in the
+    same thread or on the loop (then it is `async def`, too); handlers in processes are called as they are.
+
+        def timed(handler):
+            def within(**arguments):
+                with histogram.time():
+                    return handler(**arguments)
+
+            return within
+
+        Worker([campaign], middleware=timed).run()
     """
 
     def __init__(
@@ -90,6 +102,7 @@ class Worker:
         core: Literal["own", "foreign"] = "own",
         executors: Executors[Worker] | None = None,
         lifespan: Lifespan[Worker] | None = None,
+        middleware: Middleware | None = None,
         dev: bool = False,
     ) -> None:
         if not flows:
@@ -114,6 +127,7 @@ class Worker:
         self._processes = _processes(self._flows.values(), self.settings)
         self._transactional: Transactional | None = None
         self._lifespan = lifespan
+        self._middleware = middleware
         self._opened = AsyncExitStack()
         self.worker_id = uuid4()
         self._stop_asked: asyncio.Event | None = None
@@ -250,7 +264,7 @@ class Worker:
         self._held = Held(settings.concurrency, self._on_room, self._wear_out, most_ahead=self._core.most_ahead)
         self._runner = Runner(
             self._flows, Inputs(database), self._held, self.worker_id, resources, self._processes, named,
-            self._transactional, self._handlers, self._on_unknown,
+            self._transactional, self._handlers, self._on_unknown, self._middleware,
         )  # fmt: skip
         self._completer = Completer(
             self._settle,
