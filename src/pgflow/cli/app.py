@@ -12,6 +12,7 @@ import typer
 
 import pgflow
 from pgflow.cli import demo, doctor, flows, prune, runs, schedules, schema, specs, watch, work
+from pgflow.cli.program import Program
 from pgflow.config import SettingsError, mask_password
 from pgflow.errors import DatabaseUnreachable, PgflowError, RunFailed, RunTimeout
 
@@ -82,14 +83,17 @@ def _options(
         bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    context.obj = {"dsn": dsn, "verbose": verbose}
+    context.obj = {"dsn": dsn, "verbose": verbose, "program": context.obj}
 
 
-def run(arguments: list[str]) -> int:
+def run(arguments: list[str], program: Program = Program()) -> int:  # noqa: B008  # it is frozen
     """Runs one command; returns the exit code. `--dsn` and `--verbose` may stand anywhere."""
     verbose = "--verbose" in arguments
     try:
-        code = app(_globals_first(arguments), prog_name="pgflow", standalone_mode=False)
+        code = app(
+            _globals_first(arguments),
+            prog_name=program.name, standalone_mode=False, default_map=program.defaults, obj=program,
+        )  # fmt: skip
     except KeyboardInterrupt:
         return INTERRUPTED
     except typer.Abort:

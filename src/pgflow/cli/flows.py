@@ -28,6 +28,10 @@ class FlowNotImportable(PgflowError):
     """What was given on the command line leads to no flow, or to no function."""
 
 
+class NoFlows(FlowNotImportable):
+    """A module was imported, and has neither flows nor handlers."""
+
+
 Name = Annotated[str, typer.Argument(metavar="FLOW", help="A flow's slug, or MODULE:FLOW.")]
 Slug = Annotated[str, typer.Argument(metavar="SLUG", help="A stored flow's slug.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -138,7 +142,7 @@ def find_served(reference: str) -> list[Flow[Any, Any] | Handlers]:
     if not name:
         served = list({id(value): value for value in found.values()}.values())
         if not served:
-            raise FlowNotImportable(f"{module_name} has no flows: assign a pgflow.Flow to a name in it")
+            raise NoFlows(f"{module_name} has no flows: assign a pgflow.Flow to a name in it")
         return served
     if name in found:
         return [found[name]]

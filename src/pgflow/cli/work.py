@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 
 from pgflow.cli.flows import find_executors, find_function, find_served
+from pgflow.cli.program import Program
 from pgflow.cli.reload import changed_files
 from pgflow.config import SettingsError
 from pgflow.worker import Supervisor, Worker
@@ -72,7 +72,7 @@ def worker(
     overran their timeout and cannot be stopped. Flows are stored at start, or compared with those in the database;
     handlers (pgflow.Handlers) serve the flows stored there as data, also those that come later.
     """
-    dsn, verbose = context.obj["dsn"], context.obj["verbose"]
+    dsn, verbose, program = context.obj["dsn"], context.obj["verbose"], context.obj["program"]
     _log(verbose=verbose or dev)
     options: dict[str, Any] = {
         "concurrency": concurrency,
@@ -86,24 +86,24 @@ def worker(
         raise SettingsError("--reload and --drain exclude each other: a worker that starts anew never ends")
     if processes > 1 or reload:
         flags = {"--verbose": verbose, "--drain": drain, "--dev": dev}
-        again = _command(
-            flows,
-            {**options, "executors": executors, "lifespan": lifespan},
-            [flag for flag, is_set in flags.items() if is_set],
-        )
+        given = {**options, "executors": executors, "lifespan": lifespan}
+        again = _command(program, flows, given, [flag for flag, is_set in flags.items() if is_set])
         changes = changed_files(flows) if reload else None
         return Supervisor(again, processes, _environment(dsn), drain=drain, changes=changes).run()
     found = {id(flow): flow for reference in flows for flow in find_served(reference)}
     around = find_function(lifespan) if lifespan is not None else None
     named = find_executors(executors) if executors is not None else None
-    serving = Worker(list(found.values()), dsn=dsn, executors=named, lifespan=around, dev=dev, **options)
+    serving = Worker(
+        list(found.values()), dsn=dsn, executors=named, lifespan=around, middleware=program.middleware, dev=dev,
+        **options,
+    )  # fmt: skip
     return exit_past_threads(serving.run(drain=drain))
 
 
-def _command(flows: list[str], options: Mapping[str, Any], flags: list[str]) -> list[str]:
+def _command(program: Program, flows: list[str], options: Mapping[str, Any], flags: list[str]) -> list[str]:
     """This command again, for one process."""
     given = [f"--{name.replace('_', '-')}={value}" for name, value in options.items() if value is not None]
-    return [sys.executable, "-m", "pgflow", "worker", *given, *flags, "--", *flows]
+    return [*program.command, "worker", *given, *flags, "--", *flows]
 
 
 def _environment(dsn: str | None) -> dict[str, str]:

@@ -56,10 +56,13 @@ class AsyncClient:
     """
 
     def __init__(self, dsn: str | None = None) -> None:
-        self._database = AsyncDatabase(load(dsn=dsn))
+        self._use(AsyncDatabase(load(dsn=dsn)))
+
+    def _use(self, database: AsyncDatabase) -> None:
+        self._database = database
         #: The schedules in the database: `client.schedules.list()` and the like.
-        self.schedules = AsyncSchedules(self._database)
-        self._watching = AsyncWatching(self._database)
+        self.schedules = AsyncSchedules(database)
+        self._watching = AsyncWatching(database)
 
     async def open(self) -> None:
         await self._database.open()

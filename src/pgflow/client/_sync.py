@@ -55,10 +55,13 @@ class Client:
     """
 
     def __init__(self, dsn: str | None = None) -> None:
-        self._database = Database(load(dsn=dsn))
+        self._use(Database(load(dsn=dsn)))
+
+    def _use(self, database: Database) -> None:
+        self._database = database
         #: The schedules in the database: `client.schedules.list()` and the like.
-        self.schedules = Schedules(self._database)
-        self._watching = Watching(self._database)
+        self.schedules = Schedules(database)
+        self._watching = Watching(database)
 
     def open(self) -> None:
         self._database.open()

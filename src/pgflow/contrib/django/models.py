@@ -1,0 +1,1 @@
+"""No models. Django sends its signals about migrations to apps with this module only."""
