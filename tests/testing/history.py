@@ -11,9 +11,11 @@ from uuid import UUID
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from pgflow.records import Outcome, Task, TaskKey
+from pgflow.errors import InvalidInputError, RunStateError
+from pgflow.records import Outcome, Run, Task, TaskKey
 from pgflow.testing.model import Engine, TaskId, snapshot
 from pgflow.testing.model.snapshot import canonical
+from pgflow.testing.model.state import RunRow
 from tests.testing.flows import LISTS, OUTPUTS, inputs, shapes
 from tests.testing.real import LEASE, QUANTUM, Real, plain_event
 
@@ -72,6 +74,7 @@ class History:
         "start_flow": 1, "force_skip": 1,
         "start_tasks": 3, "complete_task": 3, "complete_task_with_sql_null": 1, "fail_task": 2,
         "requeue_stalled_tasks": 2,
+        "cancel_run": 1, "retry_run": 2, "rerun": 1, "pause_flow": 1, "resume_flow": 12,
         "poll": 3, "settle": 3, "settle_again": 1, "settle_all": 3, "work": 2, "extend": 1, "fail_stalled_tasks": 2,
         "advance_time": 2, "neglect": 1, "forget": 1, "lapse": 2, "show_early": 3, "grant_grace": 2, "lose_worker": 1,
         "deliver_again": 1,
@@ -82,6 +85,7 @@ class History:
         "working": {"work": 20, "settle": 8},
         "by contract": {"start_tasks": 20, "complete_task": 30, "fail_task": 5, "poll": 1, "settle_all": 0, "work": 0},
         "failing": {"poll": 12, "settle_all": 16, "fail_task": 6, "advance_time": 8},
+        "under control": {"cancel_run": 4, "retry_run": 12, "rerun": 4, "pause_flow": 2, "work": 8, "settle": 6},
         "stalling": {"neglect": 6, "forget": 6, "fail_stalled_tasks": 8, "lapse": 4, "lose_worker": 2},
     }
 
@@ -95,6 +99,7 @@ class History:
         self.workers = list(_WORKERS)
         self.slug = "history"  # always the same, so that statements stay prepared
         self.mood = ""
+        self.is_paused = False
 
     def play(self) -> None:
         self.mood = self.pick(self.moods, "mood")
@@ -130,6 +135,12 @@ class History:
                 return len(self.engine.runs) < 3
             case "force_skip":  # of the last, so that the others get somewhere
                 return len(self.engine.runs) > 1 and list(self.engine.runs.values())[-1].status == "started"
+            case "rerun":
+                return len(self.engine.runs) < 5
+            case "pause_flow":
+                return not self.is_paused
+            case "resume_flow":
+                return self.is_paused
             case "complete_task" | "complete_task_with_sql_null" | "fail_task" | "start_tasks" | "deliver_again":
                 return bool(self.tasks())
             case "requeue_stalled_tasks":
@@ -189,6 +200,55 @@ class History:
         self.engine.maybe_complete_run(run.run_id)
         self.real.maybe_complete_run(run.run_id)
         self.did("force_skip")
+        self.agree()
+
+    # -- run control
+
+    def cancel_run(self) -> None:
+        run = self.likely_run("started")
+        reason = self.pick(("no use", None), "reason")
+        self.tried("cancel_run", run, self.real.cancel_run(run.run_id, reason), self.engine.cancel_run, reason)
+
+    def retry_run(self) -> None:
+        run = self.likely_run("failed")
+        self.tried("retry_run", run, self.real.retry_run(run.run_id), self.engine.retry_run)
+
+    def rerun(self) -> None:
+        run = self.likely_run("completed")
+        slug = self.pick(run.steps, "step")
+        given = self.draw(st.none() | inputs(self.shape) | st.just({"go": True}), "input")
+        raw = None if given is None else json.dumps(given).encode()
+        found = self.real.rerun(run.run_id, slug, raw)
+        self.tried("rerun", run, found, self.engine.rerun, slug, raw, found and found.run_id)
+
+    def tried(self, what: str, run: RunRow, found: Run | None, change: Callable[..., Any], *args: Any) -> None:
+        """Done in the database, where it may have been refused; then as well in the model."""
+        what += f": {'cancelled' if run.cancelled_at else run.status} run"
+        try:
+            change(run.run_id, *args)
+        except (RunStateError, InvalidInputError):
+            assert found is None
+            what += ", refused"
+        else:
+            assert found is not None
+            changed = self.engine.runs[found.run_id]
+            status = "cancelled" if changed.cancelled_at else changed.status
+            assert (found.status, found.error) == (status, changed.error_message)
+        self.did(what)
+        self.agree()
+
+    def pause_flow(self) -> None:
+        self.engine.pause_flow(self.slug)
+        self.real.pause_flow()
+        self.is_paused = True
+        self.did("pause_flow", waiting=len(self.engine.messages))
+        self.agree()
+
+    def resume_flow(self) -> None:
+        self.engine.resume_flow(self.slug)
+        self.real.resume_flow()
+        self.is_paused = False
+        self.did("resume_flow", waiting=len(self.engine.messages))
         self.agree()
 
     # -- the contract's way of working
@@ -312,6 +372,8 @@ class History:
 
     def finish(self) -> None:
         """Everything succeeds until the end, whatever has happened."""
+        if self.is_paused:
+            self.resume_flow()
         for _ in range(20):
             if self.is_over():
                 break
@@ -442,7 +504,12 @@ class History:
                     why = " (without tasks)"
                 self.did(f"steps at the end: {step.status}{why}")
 
-    # -- tasks
+    # -- runs and tasks
+
+    def likely_run(self, status: str) -> RunRow:
+        """Mostly one of this status."""
+        runs = list(self.engine.runs.values())
+        return self.pick([run for run in runs if run.status == status] * 5 + runs, "run")
 
     def tasks(self, status: str | None = None) -> list[TaskId]:
         runs = self.engine.runs.values()

@@ -11,6 +11,19 @@ from pgflow.testing.model.state import RunRow, StepRow, StepSpec, TaskRow, World
 # ---------------------------------------------------------------------------------------- the way on
 
 
+def begin(world: World, run: RunRow) -> None:
+    """Tells that the run goes, from now on."""
+    world.emit(
+        "run:started",
+        run,
+        flow_slug=run.flow.slug,
+        input=load(run.input),
+        status="started",
+        remaining_steps=run.remaining_steps,
+        started_at=run.started_at,
+    )
+
+
 def advance(world: World, run: RunRow) -> None:
     """Takes the run as far as it goes without work: what every change of a step's status is followed by."""
     if not judge_and_complete(world, run):
@@ -34,7 +47,7 @@ def start_ready_steps(world: World, run: RunRow) -> None:
     ready = [s for s in run.steps.values() if s.is_waiting and s.initial_tasks]
     for step in sorted(ready, key=lambda s: s.spec.slug):
         step.status, step.started_at, step.remaining_tasks = "started", world.now, step.initial_tasks
-        _emit_step(world, run, step, "started", remaining_tasks=step.remaining_tasks, remaining_deps=0)
+        emit_step_started(world, run, step)
         for index, element in enumerate(_elements(run, step)):
             task = TaskRow(index, world.now, element, message_id=0)
             step.tasks.append(task)
@@ -80,7 +93,7 @@ def resolve_conditions(world: World, run: RunRow) -> bool:
         waiting = [s for s in run.steps.values() if s.is_waiting]
         unmet = [s for s in waiting if not is_met_by(run, s.spec)]
         for step in waiting:
-            fault = _unmet_fault(step) if step in unmet else _length_fault(run, step)
+            fault = _unmet_fault(step) if step in unmet else length_fault(run, step)
             if fault:
                 fail_step(world, run, step, fault)
                 return False
@@ -98,7 +111,7 @@ def _unmet_fault(step: StepRow) -> str | None:
     return "Condition not met" if step.spec.when_unmet == "fail" else None
 
 
-def _length_fault(run: RunRow, step: StepRow) -> str | None:
+def length_fault(run: RunRow, step: StepRow) -> str | None:
     """Of a map that expects so many elements and has got a list of another length; a skip gives no list."""
     expected, got = step.spec.initial_tasks, step.initial_tasks
     if expected is None or expected == got or not run.outputs_for(step.spec):
@@ -123,10 +136,7 @@ def skip_alone(world: World, run: RunRow, step: StepRow, reason: str, error: str
 
 def force_skip(world: World, run: RunRow, slugs: Collection[str], reason: str, error: str | None = None) -> int:
     """These steps and everything behind them are skipped; returns how many, those already terminal not counted."""
-    behind = set(slugs)
-    for spec in run.flow.steps.values():  # in topological order
-        if behind.intersection(spec.dependencies):
-            behind.add(spec.slug)
+    behind = run.flow.behind(slugs)
     skipped = [s for s in run.steps.values() if s.spec.slug in behind and s.status in ("created", "started")]
     for step in skipped:
         if step.spec.slug in slugs:
@@ -210,7 +220,7 @@ def fail_by_type(world: World, run: RunRow, step: StepRow, task: TaskRow, output
         f"[TYPE_VIOLATION] Map step {child.spec.slug} expects array input but dependency {step.spec.slug} "
         f"produced {produced}"
     )
-    _fail_run(world, run, message, in_event=False)
+    fail_run(world, run, message, in_event=False)
     _fail_step(world, step, run, message)
     world.archive(task)
 
@@ -257,7 +267,7 @@ def exhaust(world: World, run: RunRow, step: StepRow, task: TaskRow, error: str)
 def fail_step(world: World, run: RunRow, step: StepRow, error: str) -> None:
     """The step fails and the run with it; other steps and tasks stay as they are, without messages."""
     _fail_step(world, step, run, error)
-    _fail_run(world, run, error)
+    fail_run(world, run, error)
 
 
 def _fail_step(world: World, step: StepRow, run: RunRow, error: str) -> None:
@@ -265,11 +275,17 @@ def _fail_step(world: World, step: StepRow, run: RunRow, error: str) -> None:
     _emit_step(world, run, step, "failed", error_message=error)
 
 
-def _fail_run(world: World, run: RunRow, error: str, *, in_event: bool = True) -> None:
+def fail_run(world: World, run: RunRow, error: str, *, in_event: bool = True) -> None:
+    """The run fails; its steps and tasks stay as they are, without messages."""
     run.status, run.error_message, run.failed_at = "failed", error, world.now
     world.archive(*(t for s in run.steps.values() for t in s.tasks if t.is_open))
     details = {"error_message": error} if in_event else {}
     world.emit("run:failed", run, flow_slug=run.flow.slug, status="failed", failed_at=world.now, **details)
+
+
+def emit_step_started(world: World, run: RunRow, step: StepRow) -> None:
+    """The step and its tasks wait for workers."""
+    _emit_step(world, run, step, "started", remaining_tasks=step.remaining_tasks, remaining_deps=0)
 
 
 def _emit_step(world: World, run: RunRow, step: StepRow, status: str, **details: Any) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
-from uuid import UUID, uuid4
+from uuid import UUID
 
-from pgflow.errors import FlowNotFound, InvalidInputError
+from pgflow.errors import FlowNotFound
 from pgflow.records import Outcome, Task, TaskKey, Verdict
 from pgflow.testing.model import advance as dag
-from pgflow.testing.model.conditions import json_type
-from pgflow.testing.model.state import FlowSpec, Message, RunRow, StepRow, StepSpec, TaskRow, World, dump, load
+from pgflow.testing.model import control, starting
+from pgflow.testing.model.state import FlowSpec, Message, RunRow, StepRow, TaskRow, World, dump
 
 #: A task's name within the model, whoever holds it.
 TaskId: TypeAlias = tuple[UUID, str, int]
@@ -39,6 +39,7 @@ class Engine(World):
     def __init__(self, now: datetime | None = None) -> None:
         super().__init__(now or datetime.now(UTC))
         self._grace_until = self.now
+        self._paused: set[str] = set()
         self._gone_workers: set[UUID] = set()
 
     def advance_time(self, seconds: float) -> None:
@@ -54,18 +55,7 @@ class Engine(World):
         flow = self.flows.get(slug)
         if flow is None:
             raise FlowNotFound(slug)
-        _check_input(flow, input)
-        run = RunRow(run_id or uuid4(), flow, input or b"null", len(flow.steps), self.now)
-        run.steps = {
-            s.slug: StepRow(s, len(s.dependencies), _initial_tasks(s, run.input), self.now) for s in flow.steps.values()
-        }
-        self.runs[run.run_id] = run
-        self.emit(
-            "run:started", run, flow_slug=slug, input=load(run.input), status="started",
-            remaining_steps=run.remaining_steps, started_at=self.now,
-        )  # fmt: skip
-        dag.advance(self, run)
-        return run
+        return starting.start(self, flow, input, run_id)
 
     def force_skip(self, run_id: UUID, step_slug: str, reason: str) -> int:
         """`_cascade_force_skip_steps`: returns how many steps it skipped."""
@@ -74,11 +64,34 @@ class Engine(World):
     def maybe_complete_run(self, run_id: UUID) -> None:
         dag.maybe_complete_run(self, self.runs[run_id])
 
+    # -- run control (engine.md, 4)
+
+    def cancel_run(self, run_id: UUID, reason: str | None = None) -> None:
+        """Raises RunStateError for a run that has completed or failed."""
+        control.cancel(self, self.runs[run_id], reason)
+
+    def retry_run(self, run_id: UUID) -> None:
+        """Raises RunStateError for a run that has completed, or whose list of the wrong length stays."""
+        control.retry(self, self.runs[run_id])
+
+    def rerun(self, run_id: UUID, from_step: str, input: bytes | None = None, new_id: UUID | None = None) -> RunRow:
+        """Raises InvalidInputError as start_flow does, if root maps run again."""
+        return starting.rerun(self, self.runs[run_id], from_step, input, new_id)
+
+    def pause_flow(self, slug: str) -> None:
+        """Nothing of the flow is claimed, nor its queue read, until it is resumed; all else goes on."""
+        self._paused.add(slug)
+
+    def resume_flow(self, slug: str) -> None:
+        self._paused.discard(slug)
+
     # -- the contract's way of working: one task per call, no fence, whoever calls is believed
 
     def start_tasks(self, slug: str, msg_ids: Collection[int], worker_id: UUID) -> list[Task]:
         """Claims the tasks that these messages belong to, without a lease."""
-        claimed = []
+        claimed: list[Task] = []
+        if slug in self._paused:
+            return claimed
         for run, step, task in self._open_tasks():
             mine = run.flow.slug == slug and task.message_id in msg_ids
             if mine and run.status == "started" and task.status == "queued":
@@ -249,7 +262,8 @@ class Engine(World):
 
     def _visible(self) -> list[Message]:
         """What a read of the queues would find, in the order of reading."""
-        return [m for _, m in sorted(self.messages.items()) if m.vt <= self.now]
+        unpaused = (m for _, m in sorted(self.messages.items()) if m.run.flow.slug not in self._paused)
+        return [m for m in unpaused if m.vt <= self.now]
 
     def _take(self, message: Message) -> bool:
         """Whether a message that was read leads to a claim; what can never lead to one is archived on sight."""
@@ -331,23 +345,6 @@ def _verdict(run: RunRow, step: StepRow, task: TaskRow, fence: int) -> Verdict:
     if run.status != "started" or step.status != "started":
         return "gone"
     return "applied" if task.is_open else "stale"
-
-
-def _check_input(flow: FlowSpec, input: bytes | None) -> None:
-    if not any(s.is_map and not s.dependencies and s.initial_tasks is None for s in flow.steps.values()):
-        return
-    if input is None:
-        raise InvalidInputError(f"Flow {flow.slug} has root map steps but input is NULL")
-    if (kind := json_type(load(input))) != "array":
-        raise InvalidInputError(f"Flow {flow.slug} has root map steps but input is not an array (got {kind})")
-
-
-def _initial_tasks(spec: StepSpec, input: bytes) -> int | None:
-    if not spec.is_map:
-        return 1
-    if spec.dependencies:
-        return None
-    return len(load(input)) if spec.initial_tasks is None else spec.initial_tasks
 
 
 def _as_record(run: RunRow, step: StepRow, task: TaskRow) -> Task:

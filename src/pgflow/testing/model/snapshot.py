@@ -39,6 +39,8 @@ def _run(run: RunRow) -> dict[str, Any]:
         "input": canonical(run.input),
         "output": canonical(run.output),
         "error_message": run.error_message,
+        "cancelled": run.cancelled_at is not None,
+        "parent": None if run.parent_run_id is None else str(run.parent_run_id),
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -46,6 +46,14 @@ class FlowSpec:
 
     def dependents(self, slug: str) -> Iterator[StepSpec]:
         return (step for step in self.steps.values() if slug in step.dependencies)
+
+    def behind(self, slugs: Collection[str]) -> set[str]:
+        """These steps and everything that comes after them."""
+        found = set(slugs)
+        for spec in self.steps.values():  # in topological order
+            if found.intersection(spec.dependencies):
+                found.add(spec.slug)
+        return found
 
 
 def _step(index: int, step: dict[str, Any], flow_options: dict[str, int]) -> StepSpec:
@@ -118,6 +126,24 @@ class StepRow:
         """Not begun, though nothing that it depends on keeps it from beginning."""
         return self.status == "created" and self.remaining_deps == 0
 
+    @property
+    def has_ended_well(self) -> bool:
+        """Nothing that comes after it waits for it any more."""
+        return self.status in ("completed", "skipped")
+
+    @property
+    def cascades(self) -> bool:
+        """It was skipped, and so must be what comes after it."""
+        match self.skip_reason:
+            case None:
+                return False
+            case "condition_unmet":
+                return self.spec.when_unmet == "skip-cascade"
+            case "handler_failed":
+                return self.spec.when_exhausted == "skip-cascade"
+            case _:
+                return True
+
 
 @dataclass(slots=True)
 class RunRow:
@@ -133,10 +159,16 @@ class RunRow:
     error_message: str | None = None
     completed_at: datetime | None = None
     failed_at: datetime | None = None
+    cancelled_at: datetime | None = None
+    parent_run_id: UUID | None = None
     steps: dict[str, StepRow] = field(default_factory=dict)
 
     def dependents(self, slug: str) -> Iterator[StepRow]:
         return (self.steps[step.slug] for step in self.flow.dependents(slug))
+
+    def open_dependencies(self, spec: StepSpec) -> int:
+        """How many of the steps that it depends on keep it waiting."""
+        return sum(not self.steps[slug].has_ended_well for slug in spec.dependencies)
 
     def outputs_for(self, spec: StepSpec) -> dict[str, Any]:
         """`{dep_slug: output}` of the step's completed dependencies."""
