@@ -227,15 +227,16 @@ class History:
         try:
             change(run.run_id, *args)
         except (RunStateError, InvalidInputError):
-            assert found is None
+            assert found is None, "only the model refuses"
             what += ", refused"
         else:
-            assert found is not None
+            assert found is not None, "only the database refuses"
+        self.did(what)
+        self.agree()
+        if found:
             changed = self.engine.runs[found.run_id]
             status = "cancelled" if changed.cancelled_at else changed.status
             assert (found.status, found.error) == (status, changed.error_message)
-        self.did(what)
-        self.agree()
 
     def pause_flow(self) -> None:
         self.engine.pause_flow(self.slug)
@@ -509,7 +510,8 @@ class History:
     def likely_run(self, status: str) -> RunRow:
         """Mostly one of this status."""
         runs = list(self.engine.runs.values())
-        return self.pick([run for run in runs if run.status == status] * 5 + runs, "run")
+        likely = [run for run in runs if run.status == status] * 5 + runs
+        return self.engine.runs[self.pick([run.run_id for run in likely], "run")]
 
     def tasks(self, status: str | None = None) -> list[TaskId]:
         runs = self.engine.runs.values()

@@ -150,13 +150,16 @@ class Real:
     @contextmanager
     def _one_transaction(self) -> Iterator[None]:
         with self.connection.transaction():
-            # every worker that is not gone goes on beating: no outage, whatever the clock was put to and however long
-            # the machine is busy with something else before the next line
-            self.connection.execute(
-                "update pgflow.workers set last_heartbeat_at = now() + interval '1 minute' "
-                "where last_heartbeat_at > now() - interval '1 day'"
-            )
+            self._beat()
             yield
+
+    def _beat(self) -> None:
+        """Every worker that is not gone goes on beating: no outage, whatever the clock was put to, and however long
+        the machine is busy with something else."""
+        self.connection.execute(
+            "update pgflow.workers set last_heartbeat_at = now() + interval '1 minute' "
+            "where last_heartbeat_at > now() - interval '1 day'"
+        )
 
     # -- flows and workers
 
@@ -174,6 +177,7 @@ class Real:
 
     def add_worker(self, worker_id: UUID) -> None:
         self.run(calls.register_worker(worker_id, self.slug, "model", lease=SHORT_LEASE))
+        self._beat()
 
     def lose_worker(self, worker_id: UUID) -> None:
         self.connection.execute("update pgflow.workers set stopped_at = now() where worker_id = %s", [worker_id])

@@ -13,6 +13,8 @@ from tests.testing.real import Real
 
 RUN = UUID(int=100)
 WORKER = UUID(int=1)
+#: A condition that no input here meets.
+NEVER = {"defined": True, "value": {"never": True}}
 
 
 def step(slug: str, *dependencies: str, kind: str = "single", **more: Any) -> dict[str, Any]:
@@ -70,3 +72,39 @@ def test_two_claims_of_one_task_in_one_call_are_judged_before_either_changes_it(
     (second,) = real.poll(WORKER, 10)
     current = now(second.key, "no" if now == Outcome.failed else b"1")
     assert real.settle(WORKER, [current, Outcome.completed(first.key, b"1")]) == ["applied", "duplicate"]
+
+
+def test_a_skipped_step_that_a_rerun_took_over_still_counts_what_it_depends_on(conn: psycopg.Connection) -> None:
+    """sql-core.md 8 (4): dependents' remaining_deps - 1, skipped ones included; it was 0, and -1 was refused."""
+    real = started(conn, step("a"), step("b", requiredInputPattern=NEVER, whenUnmet="skip-cascade"),
+                   step("c", "a", "b"), step("d"))  # fmt: skip
+    again = real.rerun(RUN, "d", None)
+    assert again is not None
+    assert real.snapshot()["steps"][f"{again.run_id} c"]["remaining_deps"] == 1
+    tasks = [task for task in real.poll(WORKER, 10) if task.run_id == again.run_id]
+    assert real.settle(WORKER, [Outcome.completed(task.key, b"1") for task in tasks]) == ["applied", "applied"]
+    assert real.snapshot()["runs"][str(again.run_id)]["status"] == "completed"
+
+
+@pytest.mark.parametrize("reason", ["condition_unmet", "dependency_skipped", "handler_failed"])
+def test_what_a_skip_took_along_does_not_run_in_a_rerun_either(conn: psycopg.Connection, reason: str) -> None:
+    """sql-core.md 6: skip-cascade skips everything after a step; handlers may count on it (python-api.md)."""
+    cascade = {"whenUnmet": "skip-cascade", "whenExhausted": "skip-cascade", "options": {"maxAttempts": 1}}
+    unmet = {"requiredInputPattern": NEVER} if reason == "condition_unmet" else {}
+    real = started(conn, step("a", **cascade, **unmet), step("b"), step("c", "a", "b"), step("d", "c"), step("e", "b"))
+    if reason == "dependency_skipped":
+        real.force_skip(RUN, "a", reason)
+    for task in real.poll(WORKER, 10):
+        outcome = Outcome.failed(task.key, "no") if task.step_slug == "a" else Outcome.completed(task.key, b"1")
+        real.settle(WORKER, [outcome])
+    real.snapshot()
+    again = real.rerun(RUN, "b", None)
+    assert again is not None
+    found = real.snapshot()
+    states = {key.split()[1]: row for key, row in found["steps"].items() if key.startswith(str(again.run_id))}
+    assert {slug: row["status"] for slug, row in states.items()} == {
+        "a": "skipped", "b": "started", "c": "skipped", "d": "skipped", "e": "created",
+    }  # fmt: skip
+    assert (states["a"]["skip_reason"], states["c"]["skip_reason"]) == (reason, "dependency_skipped")
+    assert [e["event_type"] for e in found["events"]] == ["run:started", "step:skipped", "step:skipped", "step:started"]
+    assert found["runs"][str(again.run_id)]["remaining_steps"] == 2

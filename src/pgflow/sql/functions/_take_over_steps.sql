@@ -1,5 +1,6 @@
 -- Makes the step states of a rerun: those kept stand as they ended in its parent (without their tasks: what comes
--- after a step needs its output only), all others as in a new run, freed from what is kept.
+-- after a step needs its output only), all others as in a new run; none waits for what is kept. One that was skipped
+-- may still count a step that runs.
 -- The caller holds the parent; nobody knows the new run yet.
 create or replace function pgflow._take_over_steps(p_run_id uuid, p_parent_run_id uuid, p_kept text[])
 returns void
@@ -19,10 +20,8 @@ as $$
                      where d.flow_slug = s.flow_slug and d.step_slug = s.step_slug and d.dep_slug = any (p_kept))
          end,
          case when old.status = 'completed' then 0 end,
-         case when old.run_id is not null then 0
-              else (select count(*) from pgflow.deps d
-                     where d.flow_slug = s.flow_slug and d.step_slug = s.step_slug and d.dep_slug <> all (p_kept))
-         end,
+         (select count(*) from pgflow.deps d
+           where d.flow_slug = s.flow_slug and d.step_slug = s.step_slug and d.dep_slug <> all (p_kept)),
          old.output, old.error_message, old.skip_reason,
          case when old.status = 'completed' then now() end,
          case when old.status = 'completed' then now() end,

@@ -1,6 +1,7 @@
 -- Starts a new run of the same flow that begins at a step, and returns it: every step that does not come after it
 -- keeps what it came to in the given run (its output, or that it was skipped); one that had come to nothing runs.
--- Without an input the new run gets that of the given one. Locks: the given run.
+-- A kept skip that took along what came after it does so again. Without an input the new run gets that of the given
+-- one. Locks: the given run.
 create or replace function pgflow.rerun(run_id uuid, from_step text, input jsonb default null)
 returns setof pgflow.runs
 language plpgsql
@@ -38,7 +39,17 @@ begin
   returning runs.run_id into v_run_id;
   perform pgflow._take_over_steps(v_run_id, v_parent.run_id, v_kept);
   perform pgflow._emit_runs(array[v_run_id]);
+  perform pgflow._skip_downstream(array(
+    select (ss.run_id, ss.step_slug)::pgflow.step_key
+      from pgflow.step_states ss
+      join pgflow.steps s on s.flow_slug = ss.flow_slug and s.step_slug = ss.step_slug
+     where ss.run_id = v_run_id and ss.status = 'skipped'
+       and case ss.skip_reason when 'condition_unmet' then s.when_unmet
+                               when 'handler_failed' then s.when_exhausted
+                               else 'skip-cascade' end = 'skip-cascade'
+  ), 'dependency_skipped');
   perform pgflow._advance(pgflow._ready_steps(v_run_id));
+  perform pgflow._count_down_steps(array[(v_run_id, null)::pgflow.step_key], true); -- all may be skipped
   return query select r.* from pgflow.runs r where r.run_id = v_run_id;
 end
 $$;
