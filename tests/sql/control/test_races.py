@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,8 +15,10 @@ import pytest
 from tests.sql.engine.test_locks import in_background, is_blocked
 from tests.sql.engine.test_races import (
     INVARIANTS,
+    SECONDS,
     THREADS,
     Chaos,
+    at_work,
     check_outputs,
     create_flows,
     finish,
@@ -192,13 +195,8 @@ class Operator(Chaos):
 def test_everything_at_once(conn: psycopg.Connection, dsn: str) -> None:
     create_flows(conn)
     workers = [Operator(dsn, seed) for seed in range(THREADS)]
-    for worker in workers:
-        worker.thread.start()
-    for worker in workers:
-        worker.thread.join(60)
-        assert not worker.thread.is_alive()
-        worker.conn.close()
-        assert worker.error is None, worker.error
+    with at_work(workers):
+        time.sleep(SECONDS)
     done = sum((w.done for w in workers), Counter())
     assert set(done) >= {"cancel", "retry", "rerun", "pause", "resume", "settle", "close_foreign"}
     check_invariants(conn)

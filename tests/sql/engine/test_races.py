@@ -11,7 +11,8 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -39,6 +40,7 @@ class Chaos:
         self.claims: Counter[tuple[uuid.UUID, str, int]] = Counter()
         self.done: Counter[str] = Counter()
         self.error: BaseException | None = None
+        self.enough = threading.Event()
         self.thread = threading.Thread(target=self.work, daemon=True)
 
     def actions(self) -> dict[Callable[[], None], int]:
@@ -58,9 +60,8 @@ class Chaos:
 
     def work(self) -> None:
         actions = self.actions()
-        until = time.monotonic() + SECONDS
         try:
-            while time.monotonic() < until:
+            while not self.enough.is_set():
                 (action,) = self.random.choices([*actions], [*actions.values()])
                 action()
                 self.done[action.__name__] += 1  # type: ignore[attr-defined]
@@ -142,6 +143,24 @@ class Chaos:
 
     def start(self) -> None:
         start_some(self.conn, self.random.choice(["one", "two"]))
+
+
+@contextmanager
+def at_work(workers: Sequence[Chaos]) -> Iterator[None]:
+    """They work at once for as long as the block lasts, and none of them may fail."""
+    for worker in workers:
+        worker.thread.start()
+    try:
+        yield
+    finally:
+        for worker in workers:
+            worker.enough.set()
+        for worker in workers:
+            worker.thread.join(60)
+            worker.conn.close()
+    for worker in workers:
+        assert not worker.thread.is_alive()
+        assert worker.error is None, worker.error
 
 
 def start_some(conn: psycopg.Connection, slug: str) -> None:
@@ -232,13 +251,8 @@ def check_invariants(conn: psycopg.Connection) -> None:
 def test_everything_at_once(conn: psycopg.Connection, dsn: str) -> None:
     create_flows(conn)
     workers = [Chaos(dsn, seed) for seed in range(THREADS)]
-    for worker in workers:
-        worker.thread.start()
-    for worker in workers:
-        worker.thread.join(60)
-        assert not worker.thread.is_alive()
-        worker.conn.close()
-        assert worker.error is None, worker.error
+    with at_work(workers):
+        time.sleep(SECONDS)
     check_invariants(conn)
 
     done = sum((w.done for w in workers), Counter())
