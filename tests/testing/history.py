@@ -74,7 +74,7 @@ class History:
         "start_flow": 1, "force_skip": 1,
         "start_tasks": 3, "complete_task": 3, "complete_task_with_sql_null": 1, "fail_task": 2,
         "requeue_stalled_tasks": 2,
-        "cancel_run": 1, "retry_run": 2, "rerun": 1, "pause_flow": 1, "resume_flow": 12,
+        "cancel_run": 1, "retry_run": 3, "rerun": 2, "pause_flow": 1, "resume_flow": 12,
         "poll": 3, "settle": 3, "settle_again": 1, "settle_all": 3, "work": 2, "extend": 1, "fail_stalled_tasks": 2,
         "advance_time": 2, "neglect": 1, "forget": 1, "lapse": 2, "show_early": 3, "grant_grace": 2, "lose_worker": 1,
         "deliver_again": 1,
@@ -135,6 +135,10 @@ class History:
                 return len(self.engine.runs) < 3
             case "force_skip":  # of the last, so that the others get somewhere
                 return len(self.engine.runs) > 1 and list(self.engine.runs.values())[-1].status == "started"
+            case "cancel_run":
+                return not self.is_over()
+            case "retry_run":
+                return any(run.status != "started" for run in self.engine.runs.values())
             case "rerun":
                 return len(self.engine.runs) < 5
             case "pause_flow":
@@ -211,18 +215,21 @@ class History:
 
     def retry_run(self) -> None:
         run = self.likely_run("failed")
-        self.tried("retry_run", run, self.real.retry_run(run.run_id), self.engine.retry_run)
+        left = _left_of(run) if run.status == "failed" else Counter()
+        if self.tried("retry_run", run, self.real.retry_run(run.run_id), self.engine.retry_run):
+            self.exercised.update({f"retry_run of {what}": count for what, count in left.items()})
 
     def rerun(self) -> None:
-        run = self.likely_run("completed")
+        run = self.likely_run(self.pick(("completed", "failed", "started"), "of"))
         slug = self.pick(run.steps, "step")
         given = self.draw(st.none() | inputs(self.shape) | st.just({"go": True}), "input")
         raw = None if given is None else json.dumps(given).encode()
         found = self.real.rerun(run.run_id, slug, raw)
-        self.tried("rerun", run, found, self.engine.rerun, slug, raw, found and found.run_id)
+        if new := self.tried("rerun", run, found, self.engine.rerun, slug, raw, found and found.run_id):
+            self.exercised.update(f"rerun, then: {s.status} steps" for s in new.steps.values())
 
-    def tried(self, what: str, run: RunRow, found: Run | None, change: Callable[..., Any], *args: Any) -> None:
-        """Done in the database, where it may have been refused; then as well in the model."""
+    def tried(self, what: str, run: RunRow, found: Run | None, change: Callable[..., Any], *args: Any) -> RunRow | None:
+        """Done in the database, where it may have been refused; then as well in the model. Returns what came of it."""
         what += f": {'cancelled' if run.cancelled_at else run.status} run"
         try:
             change(run.run_id, *args)
@@ -233,10 +240,12 @@ class History:
             assert found is not None, "only the database refuses"
         self.did(what)
         self.agree()
-        if found:
-            changed = self.engine.runs[found.run_id]
-            status = "cancelled" if changed.cancelled_at else changed.status
-            assert (found.status, found.error) == (status, changed.error_message)
+        if found is None:
+            return None
+        changed = self.engine.runs[found.run_id]
+        status = "cancelled" if changed.cancelled_at else changed.status
+        assert (found.status, found.error) == (status, changed.error_message)
+        return changed
 
     def pause_flow(self) -> None:
         self.engine.pause_flow(self.slug)
@@ -252,6 +261,9 @@ class History:
         self.did("resume_flow", waiting=len(self.engine.messages))
         self.agree()
 
+    def during(self) -> str:
+        return ", paused" if self.is_paused else ""
+
     # -- the contract's way of working
 
     def start_tasks(self) -> None:
@@ -263,7 +275,7 @@ class History:
         found = self.real.start_tasks(tasks, worker_id)
         assert sorted((c["task"], c["input"], c["flow_input"]) for c in found) == sorted(map(self.record, claimed))
         self.claims += [task.key for task in claimed]
-        self.did("start_tasks", claimed=len(claimed))
+        self.did("start_tasks" + self.during(), claimed=len(claimed))
         self.agree()
 
     def complete_task(self) -> None:
@@ -333,7 +345,7 @@ class History:
         assert sorted(map(self.record, tasks)) == sorted(map(self.record, claimed))
         assert sorted(map(_claim, tasks)) == sorted(map(_claim, claimed))
         self.claims += [task.key for task in tasks]
-        self.did("poll", claimed=len(tasks))
+        self.did("poll" + self.during(), claimed=len(tasks))
         self.agree()
         return tasks
 
@@ -561,6 +573,13 @@ class History:
 
 def _id(key: TaskKey) -> TaskId:
     return key.run_id, key.step_slug, key.task_index
+
+
+def _left_of(run: RunRow) -> Counter[str]:
+    """In what state a run's steps and tasks are."""
+    steps = (f"{s.status} steps{', begun' if s.started_at else ''}" for s in run.steps.values())
+    tasks = (f"{t.status} tasks, {s.status} step" for s in run.steps.values() for t in s.tasks)
+    return Counter((*steps, *tasks))
 
 
 def _claim(task: Task) -> tuple[Any, ...]:
