@@ -215,7 +215,8 @@ class AsyncClient:
 
             again = await client.rerun(run, "send_email")
 
-        Steps that had not ended in the given run are run, too. The input is that of the given run, unless another is
+        Steps that had not ended in the given run are run, too; what was skipped there stays so, and with skip-cascade
+        takes along what comes after it. The input is that of the given run, unless another is
         given. Every call starts a run. Raises InvalidInputError for a step there is not, or an input as in `start`;
         RunNotFound.
         """
