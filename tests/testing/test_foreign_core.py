@@ -2,7 +2,8 @@
 
 `@pgflow/core` 0.8.1 comes from the npm registry; of what it does otherwise, only this is left out or translated:
 
-- It has no conditions, skips, leases, fences, requeueing nor declared lengths (all later than 0.8.1): not exercised.
+- It has no conditions, skips, leases, fences, requeueing, declared lengths nor run control (all later than 0.8.1, or
+  ours): not exercised.
 - Its single steps find the run's input under the key `run`; 0.14 hands it out as `flow_input`: translated.
 - It keeps no output of steps and no error of runs: not compared; the outputs are, in inputs and events.
 - Its `fail_task` for a task that is queued delays the task's message; to the contract nothing changes: not called so.
@@ -30,7 +31,7 @@ from pgflow.testing.model.snapshot import canonical
 from tests.foreign import npm
 from tests.foreign.cores import install_pgflow
 from tests.testing.history import History, play
-from tests.testing.real import Real
+from tests.testing.real import INVARIANTS, Real
 
 pytestmark = pytest.mark.slow
 
@@ -60,6 +61,8 @@ _COLUMNS = {
 
 class ForeignCore(Real):
     """A database with pgflow's own schema."""
+
+    invariants: ClassVar = INVARIANTS
 
     def create_flow(self, slug: str, shape: dict[str, Any]) -> None:
         self.slug = slug
