@@ -201,10 +201,7 @@ FAULTS = [
           "a cancelled run that goes on"),
     Fault("rerun keeps what comes after", "_steps_from", "r.step_slug\n  )", "r.step_slug || '?'\n  )",
           "outputs that come after the step"),
-    Fault("rerun frees skipped steps", "_take_over_steps", "d.dep_slug <> all (p_kept)",
-          "d.dep_slug <> all (p_kept) and old.run_id is null",
-          "remaining_deps of a skipped step behind one that runs"),
-    Fault("rerun forgets a cascade", "rerun", "else 'skip-cascade' end", "end",
+    Fault("rerun forgets a cascade", "rerun", "end = 'skip-cascade'", "end = 'never'",
           "what comes after a step that was skipped with its dependents"),
     # events
     Fault("skip event without its flow", "_emit_steps", "else jsonb_build_object('flow_slug', ss.flow_slug)",
