@@ -137,12 +137,17 @@ async def test_an_address_of_its_own_is_not_shared(dsn: str, monkeypatch: pytest
         await aeventually(lambda: heard == ["heard"])
 
 
-async def test_who_may_only_read_gets_another_connection(sharing: SharingDatabase) -> None:
-    """After a failover the address may lead to another server."""
-    read_only = "begin read only; create table t(); commit"
-    async with sharing.hearing("work", lambda payload: None) as lost:
-        shared = await sharing.run(pid())
-        with pytest.raises(DatabaseError):
-            await sharing.run(Call(read_only, (), list))
-        assert lost.is_set()
-        assert await sharing.run(pid()) != shared
+async def test_who_may_only_read_gets_another_connection(sharing: SharingDatabase, conn: psycopg.Connection) -> None:
+    """After a failover the address may lead to another server; what listens is left alone meanwhile."""
+    read_only = Call("do $$ begin set transaction read only; create table t(); end $$", (), list)
+    heard: list[str] = []
+    async with sharing.hearing("work", heard.append) as lost:
+        sessions = []
+        for _ in range(2):
+            sessions.append(await sharing.run(pid()))
+            with pytest.raises(DatabaseError):
+                await sharing.run(read_only)
+        assert len({*sessions, await sharing.run(pid())}) == 3
+        conn.execute("notify work, 'still there'")
+        await aeventually(lambda: heard == ["still there"])
+        assert not lost.is_set()

@@ -113,8 +113,12 @@ class AsyncDatabase:
             try:
                 yield connection
             except psycopg.errors.ReadOnlySqlTransaction:
-                await connection.close()  # after a failover the address may lead to another server
+                await self._distrust(connection)
                 raise
+
+    async def _distrust(self, connection: AsyncConnection) -> None:
+        """Sees to it that calls go elsewhere: after a failover the address may lead to another server."""
+        await connection.close()
 
     @asynccontextmanager
     async def _lend(self) -> AsyncIterator[AsyncConnection]:

@@ -112,8 +112,12 @@ class Database:
             try:
                 yield connection
             except psycopg.errors.ReadOnlySqlTransaction:
-                connection.close()  # after a failover the address may lead to another server
+                self._distrust(connection)
                 raise
+
+    def _distrust(self, connection: Connection) -> None:
+        """Sees to it that calls go elsewhere: after a failover the address may lead to another server."""
+        connection.close()
 
     @contextmanager
     def _lend(self) -> Iterator[Connection]:

@@ -53,6 +53,13 @@ class SharingDatabase(AsyncDatabase):
             async with super()._lend() as connection:
                 yield connection
 
+    async def _distrust(self, connection: AsyncConnection) -> None:
+        """It may go on listening, and whoever listens will find out if in vain."""
+        if self._line is not None and connection is self._line.connection:
+            self._line = None
+        else:
+            await super()._distrust(connection)
+
 
 class _Line:
     """A connection that listens, watched by the event loop while it is not lent."""

@@ -68,13 +68,12 @@ class Fetcher(Service):
             self.wake()
 
     async def run_once(self) -> float | None:
-        with self._room() as room:
-            self._put_off = room == 0
-            if self._put_off:
-                return None
-            with self._attention.asking() as flows:
-                polled = await self._poll_apart(flows, room)
-                self._fetched(flows, polled, room)
+        await self._await_room()
+        if self._stopping:
+            return None
+        with self._room() as room, self._attention.asking() as flows:
+            polled = await self._poll_apart(flows, room)
+            self._fetched(flows, polled, room)
         self._on_polled(polled)
         return 0 if self._more else None
 
@@ -114,14 +113,23 @@ class Fetcher(Service):
             due += [polled.next_visible_in] if polled.next_visible_in is not None else []
         return Polled(tuple(tasks), min(due, default=None))
 
+    async def _await_room(self) -> None:
+        """A poll for which there is no room is put off, not left out: what it was to look for may have come too late
+        for one that is under way."""
+        while not self._stopping and self._left() == 0:
+            self._put_off = True
+            await self._awake.wait()
+            self._awake.clear()
+        self._put_off = False
+
+    def _left(self, settling: int = 0) -> int:
+        """For how many tasks nobody asks yet."""
+        return max(self._held.free - self._promised + settling, 0)
+
     @contextmanager
     def _room(self, settling: int = 0) -> Iterator[int]:
-        """How many tasks to ask for; what one poll asks for, another that is under way meanwhile must not.
-
-        One that was put off for that is made up for afterwards: what it was to look for may have come too late for
-        the first.
-        """
-        room = max(self._held.free - self._promised + settling, 0)
+        """How many tasks to ask for; what one poll asks for, another that is under way meanwhile must not."""
+        room = self._left(settling)
         promise = max(room - settling, 0)
         self._promised += promise
         try:
