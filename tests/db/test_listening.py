@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import pytest
 
+from pgflow.calls import Call
 from pgflow.config import load
 from pgflow.db import AsyncDatabase
 from tests.support import value
@@ -62,4 +63,15 @@ async def test_nothing_is_left_open_by_who_is_cancelled_while_connecting(databas
         with suppress(asyncio.CancelledError):
             await (await connecting).close()
         del connecting
-        gc.collect()
+    gc.collect()
+
+
+async def test_calls_are_read_committed_whatever_the_databases_default(dsn, conn):
+    name = conn.info.dbname
+    conn.execute(f"alter database {name} set default_transaction_isolation = serializable")
+    try:
+        async with AsyncDatabase(load(dsn=dsn)) as database:
+            call = Call("show transaction_isolation", (), lambda found: found[0][0])
+            assert await database.run(call) == "read committed"
+    finally:
+        conn.execute(f"alter database {name} reset default_transaction_isolation")

@@ -218,11 +218,17 @@ async def _listen(connection: AsyncConnection, channels: Iterable[str]) -> None:
 
 
 async def _configure(connection: AsyncConnection) -> None:
-    """Behind a pooler, which invents the pid it tells, a statement may run elsewhere than where it was prepared."""
+    """Behind a pooler, which invents the pid it tells, a statement may run elsewhere than where it was prepared.
+
+    Whatever the database's default, who waited for a lock must see what its holder did.
+    """
     prepare(connection)
-    cursor = await connection.execute("select pg_backend_pid()")
-    if await cursor.fetchone() != (connection.info.backend_pid,):
+    cursor = await connection.execute("select pg_backend_pid(), current_setting('default_transaction_isolation')")
+    pid, isolation = await cursor.fetchone() or (None, None)
+    if pid != connection.info.backend_pid:
         connection.prepare_threshold = None
+    elif isolation != "read committed":
+        await connection.execute("set default_transaction_isolation to 'read committed'")
 
 
 async def _configure_pooled(connection: AsyncConnection) -> None:

@@ -217,11 +217,17 @@ def _listen(connection: Connection, channels: Iterable[str]) -> None:
 
 
 def _configure(connection: Connection) -> None:
-    """Behind a pooler, which invents the pid it tells, a statement may run elsewhere than where it was prepared."""
+    """Behind a pooler, which invents the pid it tells, a statement may run elsewhere than where it was prepared.
+
+    Whatever the database's default, who waited for a lock must see what its holder did.
+    """
     prepare(connection)
-    cursor = connection.execute("select pg_backend_pid()")
-    if cursor.fetchone() != (connection.info.backend_pid,):
+    cursor = connection.execute("select pg_backend_pid(), current_setting('default_transaction_isolation')")
+    pid, isolation = cursor.fetchone() or (None, None)
+    if pid != connection.info.backend_pid:
         connection.prepare_threshold = None
+    elif isolation != "read committed":
+        connection.execute("set default_transaction_isolation to 'read committed'")
 
 
 def _configure_pooled(connection: Connection) -> None:
