@@ -53,3 +53,9 @@ async def aeventually(holds: Callable[[], Any], *, within: float = 20.0) -> Any:
         assert time.monotonic() < deadline, f"not within {within} s"
         await asyncio.sleep(0.02)
     return result
+
+
+def sessions(conn: psycopg.Connection) -> int:
+    """How many connections of pgflow's this database has."""
+    ours = "datname = current_database() and pid <> pg_backend_pid() and application_name = 'pgflow'"
+    return int(value(conn, f"select count(*) from pg_stat_activity where {ours}"))

@@ -12,7 +12,7 @@ from pgflow.calls import Call
 from pgflow.config import load
 from pgflow.db import SharingDatabase
 from pgflow.errors import DatabaseError, DatabaseUnreachable
-from tests.support import aeventually, value
+from tests.support import aeventually, sessions, value
 
 
 @pytest.fixture
@@ -24,11 +24,6 @@ async def sharing(dsn: str) -> AsyncIterator[SharingDatabase]:
 def pid(seconds: float = 0) -> Call[int]:
     """The process that runs this call, for so many seconds."""
     return Call("select pg_backend_pid() from pg_sleep(%s)", (seconds,), lambda found: int(found[0][0]))
-
-
-def listeners(conn: psycopg.Connection) -> int:
-    listening = "datname = current_database() and pid <> pg_backend_pid() and application_name = 'pgflow'"
-    return int(value(conn, f"select count(*) from pg_stat_activity where {listening}"))
 
 
 async def test_one_call_after_the_other_runs_on_it_and_those_at_the_same_time_on_the_pool(
@@ -112,7 +107,7 @@ async def test_a_call_outlives_the_listening_and_closes_it(sharing: SharingDatab
         call = asyncio.create_task(sharing.run(pid(0.3)))
         await asyncio.sleep(0.1)
     assert await call == shared
-    await aeventually(lambda: listeners(conn) == 0)
+    await aeventually(lambda: sessions(conn) == 0)
 
 
 @pytest.mark.parametrize("is_open", [True, False], ids=["while open", "closed"])
@@ -124,7 +119,7 @@ async def test_it_is_not_left_open(dsn: str, conn: psycopg.Connection, is_open: 
             await hearing.__aexit__(None, None, None)
     if not is_open:
         await hearing.__aexit__(None, None, None)
-    await aeventually(lambda: listeners(conn) == 0)
+    await aeventually(lambda: sessions(conn) == 0)
 
 
 async def test_an_address_of_its_own_is_not_shared(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import pytest
 from pgflow import AsyncClient, Worker
 from pgflow.calls import Call
 from pgflow.db import SharingDatabase
-from tests.support import aeventually, value
+from tests.support import aeventually, sessions
 from tests.worker.support import one_task_flow
 
 
@@ -29,28 +29,19 @@ async def test_an_idle_worker_holds_two_connections_and_asks_less_than_once_a_se
 
     monkeypatch.setattr(SharingDatabase, "run", counting)
 
-    def connections() -> int:
-        return int(
-            value(
-                conn,
-                "select count(*) from pg_stat_activity "
-                "where datname = current_database() and application_name = 'pgflow'",
-            )
-        )
-
     flow = one_task_flow(lambda flow_input: flow_input)
     async with Worker([flow], dsn=dsn):
         async with AsyncClient(dsn) as client:
             await client.wait(await client.start(flow, 1), timeout=30)
         # a third is open for a while when two calls come at the same time, which on a slow machine they may
         for _ in range(6):
-            await aeventually(lambda: connections() <= 2, within=60)
+            await aeventually(lambda: sessions(conn) <= 2, within=60)
             asked.clear()
             began = time.monotonic()
             most = 0
             while (lasted := time.monotonic() - began) < 30:
                 await asyncio.sleep(0.5)
-                most = max(most, connections())
+                most = max(most, sessions(conn))
             assert 0 < len(asked) < lasted
             if most == 2:
                 break
