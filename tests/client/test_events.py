@@ -82,6 +82,15 @@ def listening(conn: psycopg.Connection) -> int:
     )
 
 
+def waiting(conn: psycopg.Connection) -> int:
+    """How many of the database's connections wait for a lock."""
+    conn.execute("select pg_stat_clear_snapshot()")  # else the first look in a transaction is the last
+    return value(
+        conn,
+        "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
+    )
+
+
 async def events_of(ask: Ask, *args: Any, **options: Any) -> Any:
     """The iterator of either client; making it does no I/O."""
     client = ask.client  # type: ignore[attr-defined]
@@ -212,12 +221,27 @@ async def test_a_run_that_is_deleted_ends_with_an_error(ask: Ask, flow: Flow, co
 
 async def test_iterators_end_with_their_client(ask: Ask, flow: Flow, conn: psycopg.Connection) -> None:
     runs = await ask("start_many", flow, [[1], [2]])
-    watching = [asyncio.create_task(collect(ask, await events_of(ask, run))) for run in runs]
-    await aeventually(lambda: listening(conn))
+    iterators = [await events_of(ask, run) for run in runs]
+    watching = [asyncio.create_task(collect(ask, events)) for events in iterators]
+    await aeventually(lambda: all(events._begun for events in iterators) and listening(conn))
     await ask("close")
     for events in await asyncio.wait_for(asyncio.gather(*watching), 60):
         assert names(events)[:2] == HAPPENED[:2]
     await aeventually(lambda: not listening(conn))
+
+
+async def test_an_iterator_that_begins_while_its_client_closes_ends_with_it(
+    ask: Ask, flow: Flow, conn: psycopg.Connection
+) -> None:
+    events = await events_of(ask, await ask("start", flow, [1]))
+    with conn.transaction():
+        conn.execute("lock table pgflow.watches")
+        beginning = asyncio.create_task(collect(ask, events))
+        await aeventually(lambda: waiting(conn))
+        stopping = ask.client._watching.stop()  # type: ignore[attr-defined]  # as close does, before the database's
+        if asyncio.iscoroutine(stopping):
+            await stopping
+    assert names(await asyncio.wait_for(beginning, 60))[:2] == HAPPENED[:2]
 
 
 # ---------------------------------------------------------------------------------------- costs

@@ -84,6 +84,7 @@ class AsyncWatching:
         self._database = database
         self._turn = asyncio.Condition()
         self._led = False
+        self._stops = 0
         self._watchers: weakref.WeakSet[AsyncEvents] = weakref.WeakSet()  # one that is dropped leaves by itself
         self._connection: AsyncConnection | None = None
         self._looked_at = 0.0
@@ -94,6 +95,7 @@ class AsyncWatching:
     async def begin(self, watcher: AsyncEvents) -> None:
         """Brings a new iterator what there is already; raises RunNotFound or FlowNotFound."""
         news = watcher.news
+        stops = self._stops
         slugs = [] if news.flow_slug is None else [news.flow_slug]
         if slugs and not await self._database.run(calls.flow_exists(slugs[0])):
             raise FlowNotFound(slugs[0])
@@ -101,6 +103,7 @@ class AsyncWatching:
         horizon, runs = await self._database.run(calls.snapshots(list(news.run_ids), slugs))
         async with self._turn:
             news.take_all(runs, horizon)
+            news.ended |= self._stops > stops
             self._watchers.add(watcher)
             self._look_after = _FIRST_LOOK  # a change during this look may have been told to nobody
 
@@ -129,6 +132,7 @@ class AsyncWatching:
     async def stop(self) -> None:
         """Ends all iterators; one that leads right now notices it at its next look, and closes the connection."""
         async with self._turn:
+            self._stops += 1  # which ends those that are about to begin
             for watcher in self._watchers:
                 watcher.news.ended = True
             self._turn.notify_all()
