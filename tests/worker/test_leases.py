@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from pathlib import Path
 
 import psycopg
 import pytest
 
 from pgflow import AsyncClient, Context, Worker
 from tests.support import aeventually, value
-from tests.worker.support import one_task_flow, tasks
+from tests.worker.support import one_task_flow, process, tasks
 
 LOSSES = {
     "claimed by another": "update pgflow.step_tasks set fence = fence + 1, last_worker_id = gen_random_uuid()",
@@ -90,6 +91,43 @@ async def test_the_worker_announces_itself_and_beats(dsn: str, conn: psycopg.Con
         await aeventually(lambda: value(conn, "select count(*) from pgflow.workers"))
         assert value(conn, "select stopped_at is null and lease = 1 from pgflow.workers")
     assert value(conn, "select stopped_at is not null from pgflow.workers")
+
+
+ENDLESS = """
+    import sys, time
+    from pgflow import Flow, Worker
+
+    flow = Flow("solo")
+
+    @flow.step(slug="only", timeout=600)
+    def only(flow_input: int) -> None:
+        print("at work", flush=True)
+        time.sleep(600)
+
+    Worker([flow], dsn=sys.argv[1]).run()
+"""
+
+
+@pytest.mark.slow
+async def test_what_a_killed_worker_had_runs_elsewhere_within_twenty_seconds_by_default(
+    dsn: str, conn: psycopg.Connection, tmp_path: Path
+) -> None:
+    """Whatever the step's timeout: its lease lapses, and the next poll of a worker without work finds it."""
+    flow = one_task_flow(lambda: "elsewhere", timeout=600)
+    async with AsyncClient(dsn) as client:
+        run = await client.start(flow, 1)
+        with process(tmp_path, ENDLESS, dsn) as first:
+            assert first.stdout
+            await asyncio.to_thread(first.stdout.readline)
+            async with Worker([flow], dsn=dsn):
+                await asyncio.sleep(5)  # so that the lease was extended, if only once
+                first.kill()
+                killed_at = value(conn, "select clock_timestamp()")
+                ended = await client.wait(run, timeout=60)
+    assert ended.output == {"only": "elsewhere"}
+    (task,) = tasks(conn, "only")
+    assert (task["fence"], task["attempts_count"], task["requeued_count"]) == (2, 2, 1)
+    assert (task["started_at"] - killed_at).total_seconds() < 20
 
 
 @pytest.mark.slow
