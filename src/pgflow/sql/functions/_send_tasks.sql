@@ -9,30 +9,31 @@ language plpgsql
 set search_path to ''
 as $$
 declare
+  v_visible_at constant timestamptz[] := array(
+    select greatest(clock_timestamp(), r.start_at) + make_interval(secs => coalesce(s.opt_start_delay, 0))
+      from unnest(p_steps) with ordinality as k(flow_slug, run_id, step_slug, tasks, n)
+     cross join lateral (
+       select x.opt_start_delay
+         from pgflow.steps x where x.flow_slug = p_flow_slug and x.step_slug = k.step_slug offset 0
+     ) s
+     cross join lateral (select x.start_at from pgflow.runs x where x.run_id = k.run_id offset 0) r
+     order by k.n
+  );
   v_msg_ids bigint[];
 begin
+  -- what needs no queue's name is above: this is planned anew at each call
   execute format(
     $q$
       with sent as (
         insert into pgmq.%I (vt, message)
         select w.vt, jsonb_build_object('flow_slug', w.flow_slug, 'run_id', w.run_id, 'step_slug', w.step_slug,
                                         'task_index', generate_series(0, w.tasks - 1))
-          from (
-            select k.flow_slug, k.run_id, k.step_slug, k.tasks,
-                   greatest(clock_timestamp(), r.start_at) + make_interval(secs => coalesce(s.opt_start_delay, 0)) as vt
-              from unnest($1) with ordinality as k(flow_slug, run_id, step_slug, tasks, n)
-             cross join lateral (
-               select x.opt_start_delay
-                 from pgflow.steps x where x.flow_slug = k.flow_slug and x.step_slug = k.step_slug offset 0
-             ) s
-             cross join lateral (select x.start_at from pgflow.runs x where x.run_id = k.run_id offset 0) r
-             order by k.n
-          ) w
+          from unnest($1, $2) as w(flow_slug, run_id, step_slug, tasks, vt)
         returning msg_id
       )
       select array_agg(msg_id order by msg_id) from sent
     $q$, pgflow._queue_table(p_flow_slug)
-  ) into v_msg_ids using p_steps;
+  ) into v_msg_ids using p_steps, v_visible_at;
 
   insert into pgflow.step_tasks (flow_slug, run_id, step_slug, task_index, message_id, input)
   select p_flow_slug, e.run_id, e.step_slug, e.task_index, v_msg_ids[e.sent_before + e.task_index + 1],
