@@ -7,7 +7,8 @@ language plpgsql
 set search_path to ''
 as $$
 declare
-  v_keys pgflow.task_key[];
+  v_msg_ids bigint[];
+  v_messages jsonb[];
 begin
   execute format(
     $q$
@@ -18,9 +19,9 @@ begin
          ))
         returning q.msg_id, q.message
       )
-      select array_agg(%2$s) from m
-    $q$, pgflow._queue_table(p_flow_slug), pgflow._task_key()
-  ) into v_keys using clock_timestamp(), p_qty, p_until;
-  return coalesce(v_keys, '{}');
+      select array_agg(m.msg_id), array_agg(m.message) from m
+    $q$, pgflow._queue_table(p_flow_slug)
+  ) into v_msg_ids, v_messages using clock_timestamp(), p_qty, p_until;
+  return pgflow._read_messages(v_msg_ids, v_messages);
 end
 $$;

@@ -5,12 +5,14 @@ language plpgsql
 set search_path to ''
 as $$
 declare
-  v_keys pgflow.task_key[];
+  v_msg_ids bigint[];
+  v_messages jsonb[];
 begin
   execute format(
-    'select array_agg(%s order by m.msg_id) from pgmq.%I m where m.msg_id = any ($1)',
-    pgflow._task_key(), pgflow._queue_table(p_flow_slug)
-  ) into v_keys using p_msg_ids;
-  return coalesce(v_keys, '{}');
+    'select array_agg(m.msg_id order by m.msg_id), array_agg(m.message order by m.msg_id)
+       from pgmq.%I m where m.msg_id = any ($1)',
+    pgflow._queue_table(p_flow_slug)
+  ) into v_msg_ids, v_messages using p_msg_ids;
+  return pgflow._read_messages(v_msg_ids, v_messages);
 end
 $$;

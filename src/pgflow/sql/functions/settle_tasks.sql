@@ -90,12 +90,15 @@ begin
     );
   end if;
 
-  if exists (select from unnest(v_judged) as j where j.action in ('release', 'retry')) then
+  if cardinality(v_judged) > 0 then
     perform pgflow._put_back(array(select j from unnest(v_judged) as j where j.action in ('release', 'retry')));
   end if;
   perform pgflow._archive_messages(s.flow_slug, s.msg_ids) from unnest(v_stored) as s;
   perform pgflow._count_down_tasks(array(select k from unnest(v_stored) as s cross join lateral unnest(s.keys) as k))
     where cardinality(v_places) > 0;
+  if cardinality(v_judged) = 0 then
+    return v_verdicts;
+  end if;
 
   for v_last in
     select j.* from unnest(v_judged) as j

@@ -13,4 +13,5 @@ drop function if exists pgflow._send_tasks(text, pgflow.step_key[]);
 drop function if exists pgflow._store_results(uuid, jsonb);
 drop function if exists pgflow._complete_runs(uuid[]);
 drop function if exists pgflow._count_down_steps(pgflow.step_key[]);
-delete from pgflow.schema_functions where name = '_complete_runs';
+drop function if exists pgflow._task_key();
+delete from pgflow.schema_functions where name in ('_complete_runs', '_task_key');
