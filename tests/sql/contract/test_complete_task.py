@@ -163,6 +163,30 @@ def test_a_known_length_stays(trial: psycopg.Connection) -> None:
     assert run_status(trial, run) == "started"
 
 
+@pytest.mark.parametrize("cause", ["it is empty", "it is skipped"])
+def test_a_known_length_goes_with_the_elements(trial: psycopg.Connection, cause: str) -> None:
+    """Where its dependency brings no elements at all, because it had no tasks or was skipped."""
+    create_flow(
+        trial,
+        "flow",
+        step("a", step_type="map", when_exhausted="skip", max_attempts=1),
+        step("b", "a", step_type="map", when_exhausted="skip", max_attempts=1),
+        step("c", "b", step_type="map"),
+    )
+    run = start(trial, "flow", ["x"])
+    poll_and_start(trial, "flow")
+    trial.execute("update pgflow.step_states set initial_tasks = 3 where step_slug = 'c'")
+    if cause == "it is empty":
+        trial.execute("update pgflow.step_states set initial_tasks = 0 where step_slug = 'b'")
+        complete(trial, run, "a", "x")
+    else:
+        complete(trial, run, "a", "x")
+        poll_and_start(trial, "flow")
+        fail(trial, run, "b")
+    assert step_row(trial, run, "c")["initial_tasks"] == 0
+    assert run_status(trial, run) == "completed"
+
+
 def test_a_second_completion_changes_nothing(trial: psycopg.Connection) -> None:
     run = started(trial, step("m", step_type="map"), input=["x", "y"])
     complete(trial, run, "m", "first")

@@ -156,6 +156,42 @@ def test_messages_of_another_flow_are_passed_over(trial: psycopg.Connection) -> 
     assert task_status(trial, other, "m") == ["queued"] * 3
 
 
+MOVES = {
+    "popped": ("select pgmq.pop('flow')", 1),
+    "archived": ("select pgmq.archive('flow', 1::bigint)", 1),
+    "of a number that no message has": ("update pgflow.step_tasks set message_id = 999", 999),
+    "of a message that says something else": (
+        "select pgmq.send('flow', '{\"x\": 1}'); update pgflow.step_tasks set message_id = 2",
+        2,
+    ),
+}
+
+
+@pytest.mark.parametrize("move", MOVES)
+def test_the_tasks_own_message_counts_wherever_it_is(trial: psycopg.Connection, move: str) -> None:
+    change, message_id = MOVES[move]
+    create_flow(trial, "flow", "a")
+    create_flow(trial, "other", "a")
+    run = start(trial, "flow")
+    start(trial, "other")
+    trial.execute(change)
+    [record] = start_tasks(trial, "flow", [message_id], add_worker(trial, "flow"))
+    assert (record.run_id, record.msg_id, task_status(trial, run, "a")) == (run, message_id, ["started"])
+    assert start_tasks(trial, "flow", [message_id], add_worker(trial, "flow")) == []
+
+
+def test_a_message_that_is_no_longer_the_tasks_own_does_not_count(trial: psycopg.Connection) -> None:
+    create_flow(trial, "flow", "a")
+    run = start(trial, "flow")
+    trial.execute("update pgflow.step_tasks set message_id = 999")
+    assert start_tasks(trial, "flow", [1], add_worker(trial, "flow")) == []
+    assert task_status(trial, run, "a") == ["queued"]
+
+
+def test_no_flow_has_no_tasks(trial: psycopg.Connection) -> None:
+    assert start_tasks(trial, None, [1], add_worker(trial, "flow")) == []  # type: ignore[arg-type]
+
+
 def test_a_task_that_was_put_back_can_be_started_again(trial: psycopg.Connection) -> None:
     create_flow(trial, "flow", "a", base_delay=0)
     run = start(trial, "flow")

@@ -220,6 +220,40 @@ def test_settling_the_same_runs_in_opposite_orders_is_no_deadlock(
     assert [run_status(conn, r) for r in run_ids] == ["completed"] * 4
 
 
+MAINTENANCE = {
+    "requeue": "select pgflow.requeue_stalled_tasks()",
+    "delete": "select pgflow.delete_flow_and_data('other')",
+    "prune": "select pgflow.prune_data_older_than('1 day')",
+}
+
+
+@pytest.mark.parametrize("pair", ["requeue, delete", "delete, requeue", "requeue, prune", "prune, requeue"])
+def test_maintenance_takes_tasks_before_messages_whatever_the_flow(
+    dsn: str, conn: psycopg.Connection, second: psycopg.Connection, pair: str
+) -> None:
+    """Both have come as far as they can while somebody holds the messages."""
+    for slug in ("flow", "other"):
+        create_flow(conn, slug, step("a", timeout=60))
+        start(conn, slug)
+        start_tasks(conn, slug, [1], add_worker(conn, slug))
+    backdate_start(conn, 3600)
+    conn.execute(
+        "update pgflow.runs set status = 'failed', started_at = now() - interval '9 days', "
+        "failed_at = now() - interval '8 days' where flow_slug = 'other'"
+    )
+    first, then = (MAINTENANCE[name] for name in pair.split(", "))
+    with psycopg.connect(dsn, autocommit=True) as holder:
+        with holder.transaction():
+            holder.execute("select from pgmq.q_flow for update")
+            holder.execute("select from pgmq.q_other for update")
+            leading = in_background(lambda: conn.execute(first))
+            eventually(lambda: is_blocked(holder, conn))
+            following = in_background(lambda: second.execute(then))
+            eventually(lambda: following.done() or is_blocked(holder, second))
+        leading.result(30)
+        following.result(30)
+
+
 # ------------------------------------------------------------------------------- tasks that are merely locked
 
 

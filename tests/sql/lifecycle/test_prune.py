@@ -199,3 +199,10 @@ def test_other_clients_may_replace_it(dsn: str) -> None:
         )
         prune(conn)
         assert counts(conn)["runs"] == 1
+
+
+def test_a_run_of_a_flow_without_a_queue_goes_too(conn: psycopg.Connection, flow: str) -> None:
+    ended(conn)
+    conn.execute("select pgmq.drop_queue('flow')")
+    prune(conn)
+    assert set(counts(conn).values()) == {0}

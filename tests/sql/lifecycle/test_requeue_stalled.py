@@ -248,3 +248,15 @@ def test_a_silence_of_all_workers_for_longer_than_a_lease_is_one(conn: psycopg.C
     conn.execute("update pgflow.workers set lease = 30, last_heartbeat_at = now() - interval '31 seconds'")
     requeue(conn)
     assert value(conn, "select grace_until > now() from pgflow.outage")
+
+
+def test_a_flow_without_a_queue_keeps_no_other_from_being_looked_after(conn: psycopg.Connection) -> None:
+    run_ids = [started(conn, timeout=60)]
+    create_flow(conn, "other", step("a", timeout=60))
+    run_ids.append(start(conn, "other"))
+    poll_and_start(conn, "other")
+    age(conn, 100)
+    conn.execute("select pgmq.drop_queue('flow')")
+    assert requeue(conn) == 2
+    assert [task_status(conn, run_id, "a") for run_id in run_ids] == [["queued"], ["queued"]]
+    assert len(poll_and_start(conn, "other")) == 1

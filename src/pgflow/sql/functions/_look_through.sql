@@ -27,7 +27,7 @@ begin
       $q$
         with lapsed as materialized (
           select m.msg_id
-            from unnest(pgflow._task_keys($1, array(
+            from unnest(pgflow._keys_in($1, array(
                    select h.msg_id from pgmq.%1$I h where h.vt > $3 and h.read_ct > 0
                  ))) as k
            cross join lateral (
@@ -42,7 +42,7 @@ begin
         )
         update pgmq.%1$I q set vt = 'epoch' from lapsed l where q.msg_id = l.msg_id
       $q$, pgflow._queue_table(v_flow.flow_slug)
-    ) using v_flow.flow_slug, clock_timestamp(),
+    ) using pgflow._queue_table(v_flow.flow_slug), clock_timestamp(),
             least(clock_timestamp(), v_flow.last_look) - make_interval(secs => p_lease);
   end loop;
 end

@@ -7,7 +7,7 @@ as $$
 declare
   v_depth int := 0;
 begin
-  if to_regclass(format('pgmq.%I', pgflow._queue_table(p_flow_slug))) is not null then
+  if pgflow._has_queue(p_flow_slug) then
     execute format('select count(*) from pgmq.%I', pgflow._queue_table(p_flow_slug)) into v_depth;
   end if;
   return v_depth;

@@ -15,12 +15,13 @@ as $$
 begin
   with freed as (
     select k.run_id, d.step_slug, count(*) as deps, bool_and(s.is_unconditional) as is_unconditional,
-           -- a map has one dependency, so this is its length
+           -- a map has one dependency, so this is its length, unless it is known
            max(case when jsonb_typeof(up.output) = 'array' then jsonb_array_length(up.output) else 0 end)
-             filter (where s.step_type = 'map') as elements
+             filter (where s.step_type = 'map') as elements,
+           bool_or(s.step_type = 'map' and (up.status = 'skipped' or up.initial_tasks = 0)) as is_emptied
       from unnest(p_keys) as k
      cross join lateral (
-       select x.flow_slug, x.output
+       select x.flow_slug, x.status, x.initial_tasks, x.output
          from pgflow.step_states x where x.run_id = k.run_id and x.step_slug = k.step_slug offset 0
      ) up
      cross join lateral (
@@ -33,24 +34,26 @@ begin
      group by k.run_id, d.step_slug
   ),
   weighed as (
-    select f.run_id, f.step_slug, f.deps, f.elements,
+    select f.run_id, f.step_slug, f.deps, w.tasks,
            p_may_start and w.is_free and bool_and(not w.is_free or w.is_free_to_start) over (partition by f.run_id)
              as starts
       from freed f
      cross join lateral (
-       select x.status = 'created' and x.remaining_deps = f.deps as is_free,
-              f.is_unconditional and coalesce(x.initial_tasks, f.elements) > 0 as is_free_to_start
-         from pgflow.step_states x where x.run_id = f.run_id and x.step_slug = f.step_slug offset 0
+       select y.is_free, f.is_unconditional and y.tasks > 0 as is_free_to_start, y.tasks
+         from (
+           select x.status = 'created' and x.remaining_deps = f.deps as is_free,
+                  case when f.is_emptied then 0 else coalesce(x.initial_tasks, f.elements) end as tasks
+             from pgflow.step_states x where x.run_id = f.run_id and x.step_slug = f.step_slug offset 0
+         ) y
      ) w
   ),
   released as (
     update pgflow.step_states ss
        set remaining_deps = ss.remaining_deps - f.deps,
-           initial_tasks = coalesce(ss.initial_tasks, f.elements),
+           initial_tasks = f.tasks,
            status = case when f.starts then 'started' else ss.status end,
            started_at = case when f.starts then greatest(now(), ss.created_at) else ss.started_at end,
-           remaining_tasks =
-             case when f.starts then coalesce(ss.initial_tasks, f.elements) else ss.remaining_tasks end
+           remaining_tasks = case when f.starts then f.tasks else ss.remaining_tasks end
       from weighed f
      -- one that was skipped meanwhile keeps its books, too, but is not freed
      where ss.run_id = f.run_id and ss.step_slug = f.step_slug and ss.status in ('created', 'skipped')

@@ -16,8 +16,7 @@ begin
   workers := (select count(*) from pgflow.workers w where w.last_heartbeat_at < v_cutoff);
   archived_messages := 0;
   for v_archive in
-    select 'a_' || lower(f.flow_slug) from pgflow.flows f
-     where to_regclass(format('pgmq.%I', 'a_' || lower(f.flow_slug))) is not null
+    select pgflow._archive_table(f.flow_slug) from pgflow.flows f where pgflow._has_queue(f.flow_slug)
   loop
     execute format('select count(*) from pgmq.%I where archived_at < $1', v_archive) into v_count using v_cutoff;
     archived_messages := archived_messages + v_count;

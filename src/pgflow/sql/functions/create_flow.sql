@@ -34,7 +34,7 @@ begin
   values (v_slug, coalesce(max_attempts, 3), coalesce(base_delay, 5), coalesce(create_flow.timeout, 60))
   on conflict (flow_slug) do nothing;
 
-  if to_regclass(format('pgmq.%I', pgflow._queue_table(v_slug))) is null then
+  if not pgflow._has_queue(v_slug) then
     perform pgmq.create(v_slug);
   end if;
 

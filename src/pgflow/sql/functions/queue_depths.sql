@@ -11,7 +11,7 @@ declare
   v_flow_slug text;
 begin
   for v_flow_slug in select f.flow_slug from pgflow.flows f order by f.flow_slug loop
-    continue when to_regclass(format('pgmq.%I', pgflow._queue_table(v_flow_slug))) is null; -- a caller's row may have none
+    continue when not pgflow._has_queue(v_flow_slug);
     return query execute format(
       'select $1, count(*) filter (where m.vt <= now()), now() - min(m.vt) filter (where m.vt > to_timestamp(0)),
               count(*) filter (where m.vt > now())

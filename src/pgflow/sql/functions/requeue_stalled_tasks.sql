@@ -54,6 +54,8 @@ begin
      group by m.flow_slug
      order by m.flow_slug
   loop
+    v_requeued := v_requeued + cardinality(v_flow.requeued);
+    continue when not pgflow._has_queue(v_flow.flow_slug);
     perform pgflow._lock_messages(
       v_flow.flow_slug, v_flow.given_up || array(select k.msg_id from unnest(v_flow.requeued) as k));
     perform pgflow._archive_messages(v_flow.flow_slug, array_remove(v_flow.given_up, null));
@@ -61,7 +63,6 @@ begin
       perform pgflow._show_again(
         v_flow.flow_slug, v_flow.requeued,
         array_fill(clock_timestamp(), array[cardinality(v_flow.requeued)]));
-      v_requeued := v_requeued + cardinality(v_flow.requeued);
     end if;
   end loop;
   return v_requeued;

@@ -17,13 +17,13 @@ declare
 begin
   -- An unknown flow has no queue, and so no tasks.
   if coalesce(cardinality(msg_ids), 0) = 0
-     or to_regclass(format('pgmq.%I', pgflow._queue_table(start_tasks.flow_slug))) is null
+     or not pgflow._has_queue(start_tasks.flow_slug)
      or exists (select from pgflow.flows f where f.flow_slug = start_tasks.flow_slug and f.paused_at is not null) then
     return;
   end if;
   v_claimed := array(
     select c from pgflow._claim_tasks(
-      pgflow._task_keys(start_tasks.flow_slug, msg_ids), start_tasks.worker_id, null) c
+      pgflow._tasks_with(start_tasks.flow_slug, msg_ids), start_tasks.worker_id, null) c
   );
   perform pgflow.set_vt_batch(
     start_tasks.flow_slug,

@@ -13,5 +13,9 @@ drop function if exists pgflow._send_tasks(text, pgflow.step_key[]);
 drop function if exists pgflow._store_results(uuid, jsonb);
 drop function if exists pgflow._complete_runs(uuid[]);
 drop function if exists pgflow._count_down_steps(pgflow.step_key[]);
+delete from pgflow.schema_functions where name = '_complete_runs';
+
+-- What messages say is read by a statement of its own, whose plan is kept.
 drop function if exists pgflow._task_key();
-delete from pgflow.schema_functions where name in ('_complete_runs', '_task_key');
+drop function if exists pgflow._task_keys(text, bigint[]);
+delete from pgflow.schema_functions where name in ('_task_key', '_task_keys');
