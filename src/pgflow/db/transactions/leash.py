@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import os
+import selectors
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
-from psycopg import AsyncConnection, Connection
+from psycopg import AsyncConnection, Connection, capabilities
+from psycopg.pq import PollingStatus
+from psycopg.pq.abc import PGcancelConn
+
+#: Seconds for asking the server to cancel. It may be the very network that is away.
+_CANCEL_SECONDS = 5.0
 
 
 class Leash:
@@ -49,8 +56,36 @@ class Leash:
             if self._connection is None or self._connection.closed:
                 return
             session = self._connection.pgconn
-            canceller = session.get_cancel()
+            # libpq before 17 can only cancel while it holds up every thread of this process: then the server
+            # notices at the statement's end
+            canceller = session.cancel_conn() if capabilities.has_cancel_safe() else None
             with suppress(OSError), socket.socket(fileno=os.dup(session.socket)) as line:
                 line.shutdown(socket.SHUT_RDWR)
-        with suppress(psycopg.Error):
-            canceller.cancel()
+        if canceller is not None:
+            with suppress(psycopg.Error):
+                _cancel(canceller)
+
+
+def _cancel(canceller: PGcancelConn) -> None:
+    """Has the server cancel what the session runs; returns when it has been told, or it takes too long."""
+    deadline = time.monotonic() + _CANCEL_SECONDS
+    try:
+        canceller.start()
+        # asked before the socket is ready, libpq would wait for it, and with it this whole process
+        while (event := _EVENTS.get(canceller.poll())) and _is_ready(canceller.socket, event, deadline):
+            pass
+    finally:
+        canceller.finish()
+
+
+def _is_ready(socket_: int, event: int, deadline: float) -> bool:
+    with selectors.DefaultSelector() as selector:
+        selector.register(socket_, event)
+        return bool(selector.select(max(deadline - time.monotonic(), 0)))
+
+
+#: What is waited for, by libpq's word for it.
+_EVENTS: dict[int, int] = {
+    PollingStatus.READING: selectors.EVENT_READ,
+    PollingStatus.WRITING: selectors.EVENT_WRITE,
+}
