@@ -686,6 +686,19 @@ def fail_stalled_tasks() -> Call[int]:
     return Call("select pgflow.fail_stalled_tasks()", (), _one_value)
 
 
+def maintain() -> Call[list[UUID]]:
+    """Does `fail_stalled_tasks` -> the workers of ours that fell silent a moment ago: what they hold may lapse soon."""
+    return Call(
+        """select array(select w.worker_id from pgflow.workers w
+                         where w.stopped_at is null
+                           and w.last_heartbeat_at < clock_timestamp() - make_interval(secs => w.lease / 2.0)
+                           and w.last_heartbeat_at > clock_timestamp() - make_interval(secs => w.lease * 2 + 60))
+             from pgflow.fail_stalled_tasks()""",
+        (),
+        _one_value,
+    )
+
+
 # ---------------------------------------------------------------------------------------- decoding
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
 
-from pgflow import AsyncClient, Context, Worker
-from tests.support import aeventually, value
+from pgflow import AsyncClient, Context, Flow, Worker
+from tests.support import aeventually, rows, value
 from tests.worker.support import one_task_flow, process, tasks
 
 LOSSES = {
@@ -128,6 +130,23 @@ async def test_what_a_killed_worker_had_runs_elsewhere_within_twenty_seconds_by_
     (task,) = tasks(conn, "only")
     assert (task["fence"], task["attempts_count"], task["requeued_count"]) == (2, 2, 1)
     assert (task["started_at"] - killed_at).total_seconds() < 20
+
+
+async def test_what_a_silent_worker_holds_is_looked_for_in_all_flows(dsn: str, conn: psycopg.Connection) -> None:
+    """A worker that serves many flows asks for a few at a time, in turn, and here only once in a thousand seconds."""
+    flows: list[Flow[Any, Any]] = [Flow(f"flow_{n}") for n in range(25)]
+    for flow in flows:
+        flow.step(slug="only")(lambda: 1)
+    silent = uuid4()
+    async with Worker(flows, dsn=dsn, lease=2, poll_interval=1000) as worker, AsyncClient(dsn) as client:
+        await aeventually(lambda: not worker._fetcher._attention._soon)  # each flow was asked for once
+        conn.execute("set pgflow.notify = 'off'")
+        with conn.transaction():  # claimed before anybody else could see it
+            conn.execute("select pgflow.register_worker(%s, 'flow_20', 'silent', 2)", (silent,))
+            run_id = value(conn, "select run_id from pgflow.start_flow('flow_20', '1')")
+            assert len(rows(conn, "select from pgflow.poll_tasks(array['flow_20'], %s, 1, 2)", silent)) == 2
+        ended = await client.wait(run_id, timeout=60)
+    assert ended.output == {"only": 1}
 
 
 @pytest.mark.slow

@@ -115,7 +115,8 @@ class OwnCore:
 
     def services(self, hear: Callable[[Iterable[str]], None]) -> list[Service]:
         listener = Listener(self._database, self._served, hear, self._announced)
-        return [listener, Maintenance(self._database), Scheduler(self._database)]
+        maintenance = Maintenance(self._database, lambda: hear(self._served))
+        return [listener, maintenance, Scheduler(self._database)]
 
 
 def whereabouts() -> str:

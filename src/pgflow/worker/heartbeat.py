@@ -17,9 +17,9 @@ from pgflow.worker.held import Held
 
 
 class Heartbeat:
-    """Beats every third of a lease, and extends the leases that are older than half of one: any other is still good
-    at the next beat. `beat` makes the call for these tasks; `on_lost` is told, on the loop, of those that are no longer
-    the worker's."""
+    """Beats every third of a lease, and extends the leases that are older than a sixth of one: so all are good for half
+    a lease at any time, which is the silence that the database takes for an outage (_note_outage.sql). `beat` makes the
+    call for these tasks; `on_lost` is told, on the loop, of those that are no longer the worker's."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Heartbeat:
 
     def _beat_once(self, database: Database, loop: asyncio.AbstractEventLoop) -> None:
         now = time.monotonic()
-        due = self._held.due(self._lease / 2)
+        due = self._held.due(self._lease / 6)
         lost = database.run(self._call([h.key for h in due]))
         for holding in due:
             if holding.key not in lost:

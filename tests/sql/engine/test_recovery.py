@@ -285,6 +285,65 @@ def test_one_outage_is_granted_once(conn: psycopg.Connection) -> None:
     assert grace(conn) <= before
 
 
+def let_pass(conn: psycopg.Connection, seconds: float) -> None:
+    """As if so much time passed, in which nothing was heard of anybody."""
+    span = f"interval '{seconds} s'"
+    conn.execute(
+        f"""update pgflow.workers set last_heartbeat_at = last_heartbeat_at - {span};
+            update pgflow.step_tasks set queued_at = queued_at - {span}, started_at = started_at - {span},
+                                         leased_until = leased_until - {span};
+            update pgflow.flows set looked_at = looked_at - {span};
+            update pgflow.outage set grace_until = grace_until - {span}, noted_at = noted_at - {span};
+            update pgmq.q_flow set vt = vt - {span}"""
+    )
+
+
+def test_an_outage_that_begins_while_another_is_forgiven_is_forgiven_too(conn: psycopg.Connection) -> None:
+    run_id = start_one(conn, timeout=3600)
+    wait_for_server_grace(conn, 5)
+    one, other = (add_our_worker(conn, lease=5) for _ in range(2))
+    task = poll_one(conn, one, lease=5)
+    for pause in (600, 2, 600):
+        let_pass(conn, pause)
+        assert poll(conn, other, lease=5) == []
+        for worker, held in ((other, []), (one, [task.key])):
+            assert extend(conn, worker, *held, lease=5) == []
+    assert task_row(conn, run_id, "a")["requeued_count"] == 0
+
+
+@pytest.mark.parametrize("away", [4, 8, 12, 14.9, 16, 60])
+def test_an_outage_of_any_length_costs_no_task_its_worker(conn: psycopg.Connection, away: float) -> None:
+    """Whoever comes back first. A heartbeat extends what is older than a sixth of a lease, and comes each third."""
+    run_id = start_one(conn, timeout=3600)
+    wait_for_server_grace(conn, 15)
+    one, other = (add_our_worker(conn, lease=15) for _ in range(2))
+    task = poll_one(conn, one, lease=15)
+    let_pass(conn, 2.4)
+    extend(conn, one, lease=15)
+    let_pass(conn, 4.9)
+    extend(conn, other, lease=15)
+    let_pass(conn, away)
+    assert poll(conn, other, lease=15) == []
+    assert extend(conn, other, lease=15) == []
+    assert poll(conn, other, lease=15) == []
+    assert extend(conn, one, task.key, lease=15) == []
+    assert task_row(conn, run_id, "a")["requeued_count"] == 0
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_who_was_gone_before_an_outage_does_not_make_its_grace_longer(conn: psycopg.Connection, stopped: bool) -> None:
+    start_one(conn, timeout=3600)
+    wait_for_server_grace(conn, 5)
+    gone = add_our_worker(conn, lease=3600)
+    if stopped:
+        run(conn, calls.mark_worker_stopped(gone))
+    let_pass(conn, 10 if stopped else 4000)
+    worker = add_our_worker(conn, lease=5)
+    let_pass(conn, 60 if stopped else 4000)
+    poll(conn, worker, lease=5)
+    assert grace(conn) <= 5
+
+
 def test_one_silent_worker_is_no_outage(conn: psycopg.Connection) -> None:
     start_one(conn)
     dead = add_our_worker(conn)

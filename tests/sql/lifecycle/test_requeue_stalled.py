@@ -243,9 +243,9 @@ def test_it_takes_no_worker_that_is_heard_of_for_an_outage(conn: psycopg.Connect
     assert value(conn, "select grace_until = '-infinity' from pgflow.outage")
 
 
-def test_a_silence_of_all_workers_for_longer_than_a_lease_is_one(conn: psycopg.Connection) -> None:
+def test_a_silence_of_all_workers_for_longer_than_half_a_lease_is_one(conn: psycopg.Connection) -> None:
     add_worker(conn, "flow")
-    conn.execute("update pgflow.workers set lease = 30, last_heartbeat_at = now() - interval '31 seconds'")
+    conn.execute("update pgflow.workers set lease = 30, last_heartbeat_at = now() - interval '16 seconds'")
     requeue(conn)
     assert value(conn, "select grace_until > now() from pgflow.outage")
 

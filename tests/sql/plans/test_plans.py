@@ -115,7 +115,7 @@ def _checked(explained: Explained, call: Call[Any]) -> Any:
 @pytest.mark.parametrize(
     "call",
     [
-        calls.fail_stalled_tasks(),
+        calls.maintain(),
         calls.start_flows("busy", [b"[1, 2, 3]"] * 3),
         calls.list_runs("busy", None, 20, None),
         calls.list_runs(None, None, 20, None),

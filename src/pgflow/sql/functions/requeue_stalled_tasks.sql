@@ -15,9 +15,7 @@ set plan_cache_mode to force_generic_plan
 as $$
 #variable_conflict use_column
 declare
-  -- Of all leases the longest: a shorter silence than that is none.
-  v_in_grace constant boolean := clock_timestamp() < pgflow._note_outage(
-    coalesce((select max(w.lease) from pgflow.workers w), 0));
+  v_in_grace constant boolean := clock_timestamp() < pgflow._note_outage(null);
   v_requeued int := 0;
   v_flow record;
 begin
