@@ -30,6 +30,7 @@ def ask(sql: str) -> Call[Any]:
         ("select 1/0", DatabaseError, False),
         ("select '{'::jsonb", PgflowError, False),
         ("select jsonb '1e400000'", DatabaseError, False),
+        ("select to_jsonb(repeat('x', 268435456))", DatabaseError, False),
         ("select * from pgflow.no_such_table", SchemaError, True),
         ("select pgflow.no_such_function()", SchemaError, True),
         ("select pgflow.cancel_run('6f1b9b5e-0000-4000-8000-000000000000')", RunNotFound, False),
@@ -168,3 +169,11 @@ def test_a_listening_address_that_is_wrong_hides_its_password(dsn: str, monkeypa
         pytest.fail("it listens")
     assert "127.0.0.1" in str(caught.value)
     assert "s3cr3t" not in str(caught.value)
+
+
+def test_what_is_too_large_for_jsonb_is_told_with_the_way_out(dsn: str) -> None:
+    with (
+        Database(load(dsn=dsn)) as database,
+        pytest.raises(DatabaseError, match=r"268,435,455.*a map's outputs.*return"),
+    ):
+        database.run(ask("select to_jsonb(repeat('x', 268435456))"))

@@ -329,3 +329,10 @@ def test_a_model_that_validates_by_running_code_is_explained_in_one_line():
 def test_what_is_encoded_comes_back_from_the_database(conn: psycopg.Connection, value: Any):
     stored = db_value(conn, "select %s::text::jsonb::text", encode(value).decode())
     assert decode(stored.encode()) == value
+
+
+def test_what_is_too_large_for_postgresql_never_gets_on_its_way(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("pgflow.flow.codec.MOST_BYTES", 100)
+    assert encode("x" * 98)
+    with pytest.raises(InvalidInputError, match=r"101 bytes of JSON are too many .* keep it elsewhere"):
+        encode("x" * 99)

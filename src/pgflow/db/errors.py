@@ -23,6 +23,7 @@ from pgflow.errors import (
     ScheduleNotFound,
     SchemaError,
 )
+from pgflow.flow.codec import MOST_BYTES
 
 #: SQLSTATE classes of connection, resources, locks and rights: the call was not at fault (engine.md, 2).
 _TRANSIENT_CLASSES = {"08", "25", "28", "40", "42", "53", "55", "57", "58"}
@@ -64,6 +65,11 @@ def _translate(error: psycopg.Error | PoolTimeout, dsn: str) -> Exception:
         case psycopg.OperationalError() if error.sqlstate is None or error.sqlstate[:2] in {"08", "57", "53"}:
             return DatabaseUnreachable(
                 f"cannot reach {_place(dsn)} ({text}): is PostgreSQL running, and is the address right?"
+            )
+        case psycopg.errors.ProgramLimitExceeded() if "jsonb" in text:
+            return DatabaseError(
+                f"{text}: PostgreSQL holds {MOST_BYTES:,} bytes in a value, and a map's outputs are one value in the end: "
+                "return less, the place of a file, say"
             )
         case _:
             return refusal(error.sqlstate, error) or DatabaseError(text)

@@ -33,6 +33,8 @@ _WRITTEN_BY_PYDANTIC = (BaseModel, datetime, date, time, timedelta, UUID, Decima
 _Writer: TypeAlias = Callable[[Any], Any]
 #: A NUL escape that is not itself escaped: PostgreSQL's jsonb cannot hold the character.
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+#: What PostgreSQL's jsonb holds at most (JENTRY_OFFLENMASK in its jsonb.h).
+MOST_BYTES = 0x0FFFFFFF
 
 
 def encode(value: Any, annotation: Any = Any) -> bytes:
@@ -48,6 +50,11 @@ def encode(value: Any, annotation: Any = Any) -> bytes:
         raise InvalidInputError("not JSON: it is nested too deeply") from error
     except (TypeError, ValueError) as error:
         raise InvalidInputError(f"not JSON: {_first_fault(value, annotation) or error}") from error
+    if len(raw) > MOST_BYTES:  # sent as it is, it could cost the connection, again and again
+        raise InvalidInputError(
+            f"{len(raw):,} bytes of JSON are too many for PostgreSQL, which "
+            f"holds {MOST_BYTES:,}: keep it elsewhere, and pass on where"
+        )
     if b"\\u0000" in raw and _NUL.search(raw):
         where = _first_fault(value, annotation) or "NUL character in a text"
         raise InvalidInputError(f"PostgreSQL cannot hold it: {where}")
