@@ -68,7 +68,7 @@ def _translate(error: psycopg.Error | PoolTimeout, dsn: str) -> Exception:
             )
         case psycopg.errors.ProgramLimitExceeded() if "jsonb" in text:
             return DatabaseError(
-                f"{text}: PostgreSQL holds {MOST_BYTES:,} bytes in a value, and a map's outputs are one value in the end: "
+                f"{text}: PostgreSQL holds {MOST_BYTES:,} bytes in a value, and a map's outputs are one in the end: "
                 "return less, the place of a file, say"
             )
         case _:
