@@ -7,6 +7,7 @@ import uuid
 import psycopg
 import pytest
 
+from tests.sql.engine.work import add_our_worker, completed, poll, settle, wait_for_server_grace
 from tests.sql.flows import (
     Step,
     add_worker,
@@ -94,25 +95,25 @@ def test_a_chain_of_200_steps_is_skipped_behind_one(conn: psycopg.Connection) ->
     assert run_status(conn, run_id) == "completed"
 
 
-def ten_diamonds(top: Step) -> list[Step]:
-    """Ten diamonds in a row: 1024 paths."""
+def twenty_diamonds(top: Step) -> list[Step]:
+    """Twenty diamonds in a row: a million paths."""
     steps, above = [top], top.slug
-    for n in range(10):
+    for n in range(20):
         steps += [step(f"l{n}", above), step(f"r{n}", above), step(f"j{n}", f"l{n}", f"r{n}")]
         above = f"j{n}"
     return steps
 
 
-def test_ten_diamonds_in_a_row_complete(conn: psycopg.Connection) -> None:
-    steps = ten_diamonds(step("top"))
+def test_twenty_diamonds_in_a_row_complete(conn: psycopg.Connection) -> None:
+    steps = twenty_diamonds(step("top"))
     create_flow(conn, "flow", *steps)
     run_id = start(conn, "flow")
     assert work_off(conn, "flow") == {s.slug: 1 for s in steps}
-    assert (run_status(conn, run_id), run_row(conn, run_id)["output"]) == ("completed", {"j9": 2})
+    assert (run_status(conn, run_id), run_row(conn, run_id)["output"]) == ("completed", {"j19": 2})
 
 
-def test_ten_diamonds_in_a_row_are_skipped_from_the_middle_on(conn: psycopg.Connection) -> None:
-    steps = ten_diamonds(step("top"))
+def test_twenty_diamonds_in_a_row_are_skipped_from_the_middle_on(conn: psycopg.Connection) -> None:
+    steps = twenty_diamonds(step("top"))
     at = [s.slug for s in steps].index("l5")
     steps[at] = step("l5", "j4", required_input_pattern={"j4": "never"}, when_unmet="skip-cascade")
     create_flow(conn, "flow", *steps)
@@ -123,10 +124,11 @@ def test_ten_diamonds_in_a_row_are_skipped_from_the_middle_on(conn: psycopg.Conn
     assert run_status(conn, run_id) == "completed"
 
 
-def test_a_dag_of_300_steps_completes(conn: psycopg.Connection) -> None:
+@pytest.mark.parametrize("depth", [15, pytest.param(100, marks=pytest.mark.slow)])
+def test_a_dag_of_300_or_2000_steps_completes(conn: psycopg.Connection, depth: int) -> None:
     layers = [
         [step(f"s{layer}_{n}", *(f"s{layer - 1}_{(n + k) % 20}" for k in range(3) if layer > 0)) for n in range(20)]
-        for layer in range(15)
+        for layer in range(depth)
     ]
     create_flow(conn, "flow", *(s for layer in layers for s in layer))
     run_id = start(conn, "flow")
@@ -152,3 +154,19 @@ def test_a_map_of_300_elements_keeps_their_order_through_another_map(conn: psyco
         for task in reversed(poll_and_start(conn, "flow", qty=300)):
             complete(conn, run_id, slug, task.input + 1, task.task_index)
     assert run_row(conn, run_id)["output"] == {"n": list(range(2, 302))}
+
+
+@pytest.mark.slow
+def test_a_dependent_map_of_100_000_elements_of_1_kb_goes_all_the_way(conn: psycopg.Connection) -> None:
+    """By the fast path, from the array that it maps over to the one of its results."""
+    create_flow(conn, "flow", "top", step("m", "top", step_type="map"), step("end", "m"))
+    run_id, worker = start(conn, "flow"), add_our_worker(conn, lease=600)
+    wait_for_server_grace(conn)
+    settle(conn, worker, completed(poll(conn, worker, lease=600)[0], [f"{n:01000}" for n in range(100_000)]))
+    while step_status(conn, run_id)["m"] != "completed":
+        tasks = poll(conn, worker, qty=5000, lease=600)
+        assert settle(conn, worker, *(completed(t, t.input.decode()[-6:-1]) for t in tasks)) == ["applied"] * len(tasks)
+    (end,) = poll(conn, worker, lease=600)
+    assert settle(conn, worker, completed(end, 1)) == ["applied"]
+    assert run_status(conn, run_id) == "completed"
+    assert step_row(conn, run_id, "m")["output"] == [f"{n:05}" for n in range(100_000)]
