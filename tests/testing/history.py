@@ -75,7 +75,7 @@ class History:
         "start_tasks": 3, "complete_task": 3, "complete_task_with_sql_null": 1, "fail_task": 2,
         "requeue_stalled_tasks": 2,
         "cancel_run": 1, "retry_run": 3, "rerun": 2, "pause_flow": 1, "resume_flow": 12,
-        "poll": 3, "settle": 3, "settle_again": 1, "settle_all": 3, "work": 2, "extend": 1, "fail_stalled_tasks": 2,
+        "poll": 3, "settle": 3, "settle_again": 1, "settle_all": 3, "work": 2, "extend": 3, "fail_stalled_tasks": 2,
         "advance_time": 2, "neglect": 1, "forget": 1, "lapse": 2, "show_early": 3, "grant_grace": 2, "lose_worker": 1,
         "deliver_again": 1,
     }  # fmt: skip
@@ -84,7 +84,7 @@ class History:
         "mixed": {},
         "working": {"work": 20, "settle": 8},
         "by contract": {"start_tasks": 20, "complete_task": 30, "fail_task": 5, "poll": 1, "settle_all": 0, "work": 0},
-        "failing": {"poll": 12, "settle_all": 16, "fail_task": 6, "advance_time": 8},
+        "failing": {"poll": 12, "settle_all": 16, "fail_task": 6, "advance_time": 8, "extend": 8},
         "under control": {"cancel_run": 4, "retry_run": 12, "rerun": 4, "pause_flow": 2, "work": 8, "settle": 6},
         "stalling": {"neglect": 6, "forget": 6, "fail_stalled_tasks": 8, "lapse": 4, "lose_worker": 2},
     }
