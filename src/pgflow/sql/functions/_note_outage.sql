@@ -15,7 +15,9 @@ declare
   v_grace timestamptz;
   v_noted_at timestamptz;
 begin
-  select h.heard, bool_and(w.last_heartbeat_at < clock_timestamp() - make_interval(secs => w.lease / 2.0)),
+  select h.heard,
+         bool_and(w.last_heartbeat_at < clock_timestamp() - make_interval(secs => w.lease / 2.0))
+           filter (where w.stopped_at is null),
          max(w.lease) filter (where w.stopped_at is null
                                 and w.last_heartbeat_at >= h.heard - make_interval(secs => w.lease))
     into v_heard, v_all_silent, v_longest
