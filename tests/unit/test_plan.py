@@ -344,23 +344,31 @@ def test_a_step_of_another_flow_is_refused_wherever_it_is_named(same_slug: bool)
     assert all("<single step other.scrape>, which belongs to another flow" in f for f in found)
 
 
-@pytest.mark.parametrize("depends_on", ["scrape", [len], [None]])
-def test_depends_on_takes_a_list_of_steps_and_slugs(depends_on: Any):
+@pytest.mark.parametrize(
+    ("depends_on", "expected"),
+    [
+        ("scrape", "depends_on must be a list of steps or slugs, not 'scrape'"),
+        (3, "depends_on must be a list of steps or slugs, not 3"),
+        ([len], "depends_on takes steps or slugs, not <built-in function len>"),
+        ([None], "depends_on takes steps or slugs, not None"),
+    ],
+)
+def test_depends_on_takes_a_list_of_steps_and_slugs(depends_on: Any, expected: str):
     flow = Flow("f")
-    with pytest.raises(TypeError, match="depends_on"):
-        flow.step(depends_on=depends_on)
+    flow.step(slug="a", depends_on=depends_on)(lambda: 1)
+    assert fault(flow).endswith(f": step 'a': {expected}")
 
 
 def test_over_takes_a_step_or_a_slug():
     flow = Flow("f")
-    with pytest.raises(TypeError, match="over"):
-        flow.map(over=["scrape"])  # type: ignore[call-overload]
+    flow.map(slug="a", over=["scrape"])(lambda x: 1)  # type: ignore[call-overload]
+    assert fault(flow).endswith(": step 'a': over takes steps or slugs, not ['scrape']")
 
 
 def test_over_is_for_maps():
     flow = Flow("f")
-    with pytest.raises(TypeError, match="over"):
-        flow.step(over="scrape")  # type: ignore[call-overload]
+    flow.step(slug="a", over="scrape")(lambda: 1)  # type: ignore[call-overload]
+    assert fault(flow).endswith(": step 'a': over is for maps")
 
 
 def test_a_cycle_is_drawn_along_its_edges():

@@ -52,7 +52,7 @@ def make_plan(
                 f"executor={step.options.executor!r} is for plain functions: an async handler runs on the event loop"
             )
             faults.append(_at(step, fault))
-        faults += (_at(step, fault) for fault in step.options.retry.faults())
+        faults += (_at(step, fault) for fault in step.faults)
 
     signatures: dict[str, Signature] = {}
     dependencies: dict[str, tuple[str, ...]] = {}
