@@ -18,7 +18,7 @@ from pgflow.flow.step import NamedStep, SkipMode, Step, StepOptions
 from pgflow.records import StepType
 
 In = TypeVar("In", default=Any)
-Out = TypeVar("Out", default=Any)
+Out = TypeVar("Out", default=dict[str, Any])
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -42,6 +42,9 @@ class Flow(Generic[In, Out]):
     0 to 1, is the part of it that is left to chance. `retry_on` names the only exceptions after which a task is tried
     again, `no_retry_on` those after which it is not. Decorators only record; `check()`, run at first use, raises
     FlowDefinitionError with all that is wrong.
+
+    `Flow[In, Out]("email_campaign")` tells type checkers what a run takes, and what it gives: the JSON object
+    `{final_step: output}`, a TypedDict say.
     """
 
     def __init__(
