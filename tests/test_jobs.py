@@ -96,6 +96,17 @@ def test_it_is_found_by_a_worker_and_run_in_memory(tmp_path: Path) -> None:
     assert run.output == {"double": 42}
 
 
+def test_the_context_may_be_optional() -> None:
+    @pgflow.job
+    def where(n: int, context: Context | None = None) -> Any:
+        return context and context.flow_slug
+
+    run = run_inline(where, {"n": 1})
+    assert_completed(run)
+    assert run.output == {"where": "where"}
+    assert where(1) is None
+
+
 @pytest.mark.parametrize(
     ("args", "kwargs", "message"),
     [

@@ -12,6 +12,7 @@ from typing_extensions import ParamSpec, TypedDict, TypeVar
 from pgflow.client import AsyncClient, Client
 from pgflow.errors import FlowDefinitionError, InvalidInputError
 from pgflow.flow import Context, Flow, codec
+from pgflow.flow.binding import is_context
 from pgflow.records import Run, StepType
 
 P = ParamSpec("P")
@@ -85,7 +86,7 @@ class Job(Flow[Any, Any], Generic[P, T]):
             fault = f"an annotation names {error.name!r}, which is not defined before the job"
             raise FlowDefinitionError(self.slug, [f"{self._location}: {fault}"]) from error
         signature = inspect.signature(fn)
-        self._contexts = [p for p in signature.parameters if p == "ctx" or hints.get(p) is Context]
+        self._contexts = [p for p in signature.parameters if p == "ctx" or is_context(hints.get(p))]
         self._returns = hints.get("return", Any)
         parameters = [p for p in signature.parameters.values() if p.name not in self._contexts]
         faults = [f"parameter {p.name!r} has a name that enqueue() needs itself" for p in parameters if p.name in _OWN]
@@ -140,7 +141,8 @@ def job(fn: Callable[..., Any] | None = None, /, *, slug: str | None = None, **o
         send_email("ada@example.org", "Hello", Context())          # calls it here and now
 
     Options are those of `Flow.step`. Arguments cross the database as JSON, by their annotations; `ctx`, or a parameter
-    annotated Context, is filled in by the worker. Raises FlowDefinitionError for parameters that cannot be stored.
+    annotated Context (or `Context | None`), is filled in by the worker. Raises FlowDefinitionError for parameters that
+    cannot be stored.
     """
 
     def decorate(fn: Callable[..., Any]) -> Job[..., Any]:
