@@ -8,7 +8,7 @@ import traceback
 from contextlib import suppress
 from pathlib import Path
 
-#: Where importing is done.
+#: Folders of what is not the code of users: this package, and the importing of theirs.
 _OURS = {Path(__file__).parents[1], Path(importlib.__file__).parent}
 
 
