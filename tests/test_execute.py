@@ -95,7 +95,7 @@ def test_a_failed_run_says_where_and_why(dsn: str) -> None:
 def test_a_run_that_no_handler_failed_says_why(dsn: str) -> None:
     flow: Flow[Any, Any] = Flow("unmet")
     flow.step(slug="ignored", max_attempts=1, when_exhausted="skip")(lambda: 1 / 0)
-    flow.step(slug="picky", depends_on=["ignored"], run_if={"wanted": 1}, when_unmet="fail")(lambda: 1)
+    flow.step(slug="picky", depends_on=["ignored"], run_if={"ignored": 1}, when_unmet="fail")(lambda: 1)
     with pytest.raises(RunFailed, match="Condition not met") as caught:
         execute(flow, {}, dsn=dsn)
     assert (caught.value.step, caught.value.task_index, caught.value.attempt) == ("picky", None, None)

@@ -96,6 +96,17 @@ def test_it_is_found_by_a_worker_and_run_in_memory(tmp_path: Path) -> None:
     assert run.output == {"double": 42}
 
 
+def test_the_context_may_be_optional() -> None:
+    @pgflow.job
+    def where(n: int, context: Context | None = None) -> Any:
+        return context and context.flow_slug
+
+    run = run_inline(where, {"n": 1})
+    assert_completed(run)
+    assert run.output == {"where": "where"}
+    assert where(1) is None
+
+
 @pytest.mark.parametrize(
     ("args", "kwargs", "message"),
     [
@@ -116,12 +127,34 @@ def test_arguments_that_do_not_fit_are_refused(
 def test_functions_that_cannot_be_jobs_are_refused_with_all_faults() -> None:
     def bad(key: str, *rest: int, **more: int) -> None: ...
 
+    def worse(x: NotThere) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+
     with pytest.raises(FlowDefinitionError) as caught:
         pgflow.job(bad)
+    place = f"tests/test_jobs.py:{caught.traceback[0].lineno + 1}: "
     assert caught.value.faults == (
-        "parameter 'key' has a name that enqueue() needs itself",
-        "parameter '*rest' is not allowed: arguments are stored by name",
-        "parameter '**more' is not allowed: arguments are stored by name",
+        f"{place}parameter 'key' has a name that enqueue() needs itself",
+        f"{place}parameter '*rest' is not allowed: arguments are stored by name",
+        f"{place}parameter '**more' is not allowed: arguments are stored by name",
+    )
+    with pytest.raises(
+        FlowDefinitionError, match=r"not well formed: tests/test_jobs\.py:\d+: an annotation names 'Not"
+    ):
+        pgflow.job(worse)
+
+
+def test_wrong_options_are_said_at_first_use_with_the_jobs_own_place_and_decorator() -> None:
+    @pgflow.job(retries=3, max_attempt=3, timeout=0, initial_tasks=2)
+    def careless(x: int) -> None: ...
+
+    with pytest.raises(FlowDefinitionError) as caught:
+        careless.enqueue(1)
+    place = f"tests/test_jobs.py:{careless._fn.__code__.co_firstlineno}: step 'careless': "
+    assert caught.value.faults == (
+        f"{place}@pgflow.job has no option 'retries'",
+        f"{place}@pgflow.job has no option 'max_attempt'; did you mean 'max_attempts'?",
+        f"{place}timeout must be a whole number of at least 1, not 0",
+        f"{place}initial_tasks is for maps",
     )
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from pgflow.client import AsyncClient
 from pgflow.errors import InvalidInputError, RunFailed, RunNotFound
 from pgflow.flow import Flow
+from pgflow.flow.flow import In, Out
 from pgflow.records import Run
 from pgflow.worker import Executors, Worker
 
@@ -19,14 +20,14 @@ _GRACE = 5.0
 
 
 def execute(
-    flow: Flow[Any, Any],
-    input: Any,
+    flow: Flow[In, Out],
+    input: In,
     *,
     timeout: float | None = None,
     dsn: str | None = None,
     executors: Executors[Worker] | None = None,
-) -> dict[str, Any]:
-    """Runs a flow and returns its output, `{final_step: output}`.
+) -> Out:
+    """Runs a flow and returns its output, `{final_step: output}`; typed where the flow is (`Flow[In, Out]`).
 
         result = pgflow.execute(campaign, {"campaign_id": 123})
 
@@ -39,13 +40,13 @@ def execute(
 
 
 async def aexecute(
-    flow: Flow[Any, Any],
-    input: Any,
+    flow: Flow[In, Out],
+    input: In,
     *,
     timeout: float | None = None,
     dsn: str | None = None,
     executors: Executors[Worker] | None = None,
-) -> dict[str, Any]:
+) -> Out:
     """`execute` for async code: the same, and the event loop stays free."""
     flow.check()
     flow.encode_input(input)
@@ -95,12 +96,12 @@ async def aexecute_dynamic(
             return output_of(await client.wait(run, timeout=timeout))
 
 
-async def _started(client: AsyncClient, flow: Flow[Any, Any], input: Any, run_id: UUID | str | None) -> Run:
+async def _started(client: AsyncClient, flow: Flow[In, Out], input: In, run_id: UUID | str | None) -> Run[Out]:
     """The run of this id, or a new one."""
     if run_id is None:
         return await client.start(flow, input)
     try:
-        run = await client.get_run(run_id)
+        run: Run[Any] = await client.get_run(run_id)
     except RunNotFound:
         return await client.start(flow, input, run_id=run_id)
     if run.flow_slug != flow.slug:
@@ -108,13 +109,13 @@ async def _started(client: AsyncClient, flow: Flow[Any, Any], input: Any, run_id
     return run
 
 
-def _blocking(work: Callable[[], Coroutine[Any, Any, dict[str, Any]]]) -> dict[str, Any]:
+def _blocking(work: Callable[[], Coroutine[Any, Any, Out]]) -> Out:
     """Runs it on an event loop of its own; in a thread of its own, where this one runs a loop already."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(work())
-    output: list[dict[str, Any]] = []
+    output: list[Out] = []
     raised: list[BaseException] = []
 
     def run() -> None:
@@ -131,11 +132,10 @@ def _blocking(work: Callable[[], Coroutine[Any, Any, dict[str, Any]]]) -> dict[s
     return output[0]
 
 
-def output_of(run: Run) -> dict[str, Any]:
+def output_of(run: Run[Out]) -> Out:
     """A finished run's output; raises RunFailed if it has none because it failed."""
     if run.status == "completed":
-        output: dict[str, Any] = run.output or {}
-        return output
+        return run.output or cast(Out, {})
     task = run.failed_task
     step = next((s.step_slug for s in run.steps.values() if s.status == "failed"), None)
     raise RunFailed(

@@ -12,7 +12,8 @@ from typing_extensions import ParamSpec, TypedDict, TypeVar
 from pgflow.client import AsyncClient, Client
 from pgflow.errors import FlowDefinitionError, InvalidInputError
 from pgflow.flow import Context, Flow, codec
-from pgflow.records import Run
+from pgflow.flow.binding import is_context
+from pgflow.records import Run, StepType
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -28,7 +29,8 @@ class Job(Flow[Any, Any], Generic[P, T]):
         super().__init__(slug or fn.__name__)
         self._fn = fn
         self._signature, self._arguments = self._read(fn)
-        self.step(slug=self.slug, **options)(self._handler())
+        step = self.step(slug=self.slug, **options)(self._handler())
+        step.__wrapped__ = fn
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
         return self._fn(*args, **kwargs)
@@ -61,7 +63,11 @@ class Job(Flow[Any, Any], Generic[P, T]):
 
     def encode_input(self, value: Any) -> bytes:
         """A run's input, `{parameter: argument}`, as JSON text; raises InvalidInputError for one that does not fit."""
+        self.check()
         return codec.encode(value, self._arguments)
+
+    def _decorator(self, step_type: StepType) -> str:
+        return "@pgflow.job"
 
     def _split(self, args: tuple[Any, ...], arguments: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """What is meant for `Client.start`, and what for the function."""
@@ -78,9 +84,9 @@ class Job(Flow[Any, Any], Generic[P, T]):
             hints = typing.get_type_hints(fn, include_extras=True)
         except NameError as error:
             fault = f"an annotation names {error.name!r}, which is not defined before the job"
-            raise FlowDefinitionError(self.slug, [fault]) from error
+            raise FlowDefinitionError(self.slug, [f"{self._location}: {fault}"]) from error
         signature = inspect.signature(fn)
-        self._contexts = [p for p in signature.parameters if p == "ctx" or hints.get(p) is Context]
+        self._contexts = [p for p in signature.parameters if p == "ctx" or is_context(hints.get(p))]
         self._returns = hints.get("return", Any)
         parameters = [p for p in signature.parameters.values() if p.name not in self._contexts]
         faults = [f"parameter {p.name!r} has a name that enqueue() needs itself" for p in parameters if p.name in _OWN]
@@ -90,7 +96,7 @@ class Job(Flow[Any, Any], Generic[P, T]):
             if p.kind not in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
         ]
         if faults:
-            raise FlowDefinitionError(self.slug, faults)
+            raise FlowDefinitionError(self.slug, [f"{self._location}: {fault}" for fault in faults])
         make: Any = TypedDict
         fields = {
             p.name: hints.get(p.name, Any) if p.default is p.empty else NotRequired[hints.get(p.name, Any)]
@@ -135,7 +141,8 @@ def job(fn: Callable[..., Any] | None = None, /, *, slug: str | None = None, **o
         send_email("ada@example.org", "Hello", Context())          # calls it here and now
 
     Options are those of `Flow.step`. Arguments cross the database as JSON, by their annotations; `ctx`, or a parameter
-    annotated Context, is filled in by the worker. Raises FlowDefinitionError for parameters that cannot be stored.
+    annotated Context (or `Context | None`), is filled in by the worker. Raises FlowDefinitionError for parameters that
+    cannot be stored.
     """
 
     def decorate(fn: Callable[..., Any]) -> Job[..., Any]:

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, NamedTuple, Self, TypeAlias
+from typing import Any, Generic, Literal, NamedTuple, Self, TypeAlias
 from uuid import UUID
+
+from typing_extensions import TypeVar
 
 RunStatus: TypeAlias = Literal["started", "completed", "failed", "cancelled"]
 StepType: TypeAlias = Literal["single", "map"]
 StepStatus: TypeAlias = Literal["created", "started", "completed", "failed", "skipped"]
 TaskStatus: TypeAlias = Literal["queued", "started", "completed", "failed", "cancelled"]
 Verdict: TypeAlias = Literal["applied", "duplicate", "stale", "gone"]
+
+Out_co = TypeVar("Out_co", covariant=True, default=Any)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +56,11 @@ class FailedTask:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class Run(Generic[Out_co]):
     """A snapshot of one execution of a flow.
 
+    `output` is `{final_step: output}`, of the type that the flow was given as its second (`Flow[In, Out]`), but None
+    where the run has not completed. It is what JSON has: dicts and lists, no models.
     `steps` maps slugs to their states, in the order of the flow; it is empty in listings.
     `status` says 'cancelled' where a run was cancelled (the stored status of such a run is 'failed').
     `parent_run_id` is the run that this one is a rerun of, `key` the idempotency key that it was started with.
@@ -64,7 +70,7 @@ class Run:
     flow_slug: str
     status: RunStatus
     input: Any
-    output: Any
+    output: Out_co
     error: str | None
     remaining_steps: int
     started_at: datetime

@@ -30,7 +30,7 @@ def total(each: list[int]) -> int:
     return sum(each)
 
 
-@seen.step(run_if={"never": 1})
+@seen.step(run_if={"total": "never"})
 def never(total: int) -> int:
     return total
 

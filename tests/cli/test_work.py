@@ -55,6 +55,13 @@ def test_a_changed_flow_is_refused_with_the_differences_and_the_way_out(cli, dsn
     assert value(conn, "select array_agg(step_slug) from pgflow.steps") == ["whisper"]
 
 
+TYPO = """import pgflow
+typo = pgflow.Flow("typo")
+@typo.step(max_attempt=3)
+def a() -> None: ...
+"""
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -65,8 +72,11 @@ def test_a_changed_flow_is_refused_with_the_differences_and_the_way_out(cli, dsn
         (["app", "--concurrency", "0"], "concurrency must be at least 1, not 0"),
         (["app", "--lease", "0"], "lease must be at least 1, not 0"),
         (["app", "--grace", "-1"], "grace must be at least 0, not -1"),
-        (["broken"], "importing broken failed: ZeroDivisionError: division by zero"),
-        (["needy"], "importing needy failed: No module named 'not_installed'"),
+        (["broken"], "importing broken failed: ZeroDivisionError: division by zero (broken.py:1)"),
+        (["needy"], "importing needy failed: No module named 'not_installed' (needy.py:1)"),
+        (["wordy"], "got an unexpected keyword argument 'retries' (wordy.py:2)"),
+        (["torn"], "importing torn failed: SyntaxError: '(' was never closed (torn.py, line 1)\n"),
+        (["typo"], "typo.py:3: step 'a': @typo.step has no option 'max_attempt'; did you mean 'max_attempts'?"),
         (["faulty"], "flow 'faulty' is not well formed: "),
         (["app", "--lifespan", "app"], "app names no function: give MODULE:NAME"),
         (["app", "--lifespan", "app:lauder"], "app has no function 'lauder'; did you mean 'louder'?"),
@@ -80,6 +90,9 @@ def test_a_worker_that_cannot_work_says_why(cli, dsn, app, conn, arguments, mess
     (app / "broken.py").write_text("1 / 0")
     (app / "needy.py").write_text("import not_installed")
     (app / "faulty.py").write_text("import pgflow\nfaulty = pgflow.Flow('faulty')\n")
+    (app / "wordy.py").write_text("import pgflow\nwordy = pgflow.Flow('wordy', retries=3)\n")
+    (app / "torn.py").write_text("f(")
+    (app / "typo.py").write_text(TYPO)
     (app / "asking.py").write_text(ASKING)
     said = cli("worker", *arguments, "--dsn", dsn)
     assert said.code == 2

@@ -31,7 +31,7 @@ def flow() -> Flow[Any, Any]:
     flow: Flow[Any, Any] = Flow("seen", max_attempts=1)
     flow.map(slug="each")(lambda n: 10 // n)
     flow.step(slug="total")(lambda each: sum(each))
-    flow.step(slug="never", run_if={"never": 1})(lambda total: total)
+    flow.step(slug="never", run_if={"total": "never"})(lambda total: total)
     return flow
 
 

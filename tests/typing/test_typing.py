@@ -1,7 +1,8 @@
-"""Users' flows under mypy --strict: what is right passes, what is wrong is found."""
+"""Users' flows under mypy --strict and strict pyright: what is right passes, what is wrong is found."""
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -36,12 +37,43 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[tuple[int,
     return errors
 
 
-def test_flows_as_the_documents_show_them_pass(found: dict[str, list[tuple[int, str]]]):
-    assert found["good.py"] == []
+@pytest.fixture(scope="module")
+def found_by_pyright(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[int]]:
+    """The lines of all errors, by file; basedpyright is pyright with a node of its own."""
+    project = tmp_path_factory.mktemp("pyright")
+    settings = {"include": [str(CASES)], "typeCheckingMode": "strict", "pythonVersion": "3.11"}
+    (project / "pyrightconfig.json").write_text(json.dumps(settings))
+    done = subprocess.run(
+        [sys.executable, "-m", "basedpyright", "-p", project, "--pythonpath", sys.executable, "--outputjson"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    report = json.loads(done.stdout)
+    assert report["summary"]["filesAnalyzed"] == 2
+    errors: dict[str, list[int]] = {"good.py": [], "bad.py": []}
+    for fault in report["generalDiagnostics"]:
+        errors[Path(fault["file"]).name].append(fault["range"]["start"]["line"] + 1)
+    return errors
 
 
-def test_mistakes_are_found_where_they_are(found: dict[str, list[tuple[int, str]]]):
+def expected() -> list[tuple[int, str]]:
+    """(line, mypy's code) of all mistakes in bad.py."""
     lines = enumerate((CASES / "bad.py").read_text().splitlines(), start=1)
-    expected = [(number, match["code"]) for number, line in lines if (match := EXPECTED.search(line))]
-    assert expected
-    assert found["bad.py"] == expected
+    return [(number, match["code"]) for number, line in lines if (match := EXPECTED.search(line))]
+
+
+def test_flows_as_the_documents_show_them_pass(
+    found: dict[str, list[tuple[int, str]]], found_by_pyright: dict[str, list[int]]
+):
+    assert found["good.py"] == []
+    assert found_by_pyright["good.py"] == []
+
+
+def test_mistakes_are_found_where_they_are(
+    found: dict[str, list[tuple[int, str]]], found_by_pyright: dict[str, list[int]]
+):
+    assert expected()
+    assert found["bad.py"] == expected()
+    assert sorted(set(found_by_pyright["bad.py"])) == [number for number, _ in expected()]

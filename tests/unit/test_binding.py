@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
-from typing import Annotated, Any
+from typing import Annotated, Any, Optional
 
 import pytest
 from pydantic import BaseModel, Field
@@ -59,6 +59,20 @@ def test_a_context_may_bear_any_name_if_annotated():
 
     assert a.dependencies == ()
     assert arguments(a, b"{}") == {"context": CTX, "ctx": CTX}
+
+
+def test_a_context_may_be_optional_for_those_who_call_the_handler_themselves():
+    flow = Flow("f")
+
+    @flow.step
+    def a(one: Context | None, two: Optional[Context] = None, ctx: Context | None = None): ...  # noqa: UP045
+
+    @flow.map
+    def m(here: Context | None, x: int): ...
+
+    assert a.dependencies == m.dependencies == ()
+    assert arguments(a, b"{}") == {"one": CTX, "two": CTX, "ctx": CTX}
+    assert arguments(m, b"7") == {"here": CTX, "x": 7}
 
 
 def test_what_is_not_annotated_gets_plain_json_types():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from inspect import currentframe
 from typing import Any
 
 import pytest
 
 from pgflow import Flow, Step
-from pgflow.errors import InvalidInputError
+from pgflow.errors import FlowDefinitionError, InvalidInputError
 
 
 def test_a_step_may_be_decorated_with_and_without_parentheses():
@@ -83,68 +85,140 @@ def test_only_callables_are_decorated():
         Flow("f").map()(3)  # type: ignore[call-overload]
 
 
+# ---------------------------------------------------------------------------------------- options
+
+
+def faults(flow: Flow[Any, Any]) -> list[str]:
+    """What check() says, each without its place, which must be in this file."""
+    with pytest.raises(FlowDefinitionError) as caught:
+        flow.check()
+    places, _, said = zip(*(fault.partition(": ") for fault in caught.value.faults), strict=True)
+    assert all(re.fullmatch(r"tests/unit/test_flow\.py:\d+", place) for place in places)
+    return list(said)
+
+
+def of_step(**options: Any) -> list[str]:
+    flow: Flow[Any, Any] = Flow("f")
+    flow.step(slug="a", **options)(lambda: 1)
+    return faults(flow)
+
+
+def of_map(**options: Any) -> list[str]:
+    flow: Flow[Any, Any] = Flow("f")
+    flow.map(slug="a", **options)(lambda x: 1)
+    return faults(flow)
+
+
+def test_all_that_is_wrong_is_said_at_once_and_only_by_check():
+    flow: Flow[Any, Any] = Flow("f", max_attempts=-1, jitter=2)
+    number = currentframe().f_lineno - 1
+
+    @flow.step(max_attempt=3, timeout=0, when_unmet="skipp", executor="", jitter=-1)
+    def a(b, c): ...
+
+    @flow.map(over="aa", run_if=[1], initial_task=2)
+    def each(x): ...
+
+    assert repr(flow) == "<Flow 'f' of 2 steps>"
+    at = "tests/unit/test_flow.py"
+    with pytest.raises(FlowDefinitionError) as caught:
+        flow.check()
+    assert caught.value.faults == (
+        f"{at}:{number}: flow 'f': max_attempts must be a whole number of at least 0, not -1",
+        f"{at}:{number}: flow 'f': jitter must be a number from 0 to 1 (the part of the delay left to chance), not 2",
+        f"{at}:{number + 3}: step 'a': @f.step has no option 'max_attempt'; did you mean 'max_attempts'?",
+        f"{at}:{number + 3}: step 'a': timeout must be a whole number of at least 1, not 0",
+        f"{at}:{number + 3}: step 'a': when_unmet must be 'fail', 'skip' or 'skip-cascade', not 'skipp'",
+        f"{at}:{number + 3}: step 'a': executor must be 'process' or the name of one of the worker's, not ''",
+        f"{at}:{number + 3}: step 'a': jitter must be a number from 0 to 1 (the part of the delay left to chance), "
+        "not -1",
+        f"{at}:{number + 6}: step 'each': run_if must be a dict (a JSON object to be contained), not [1]",
+        f"{at}:{number + 6}: step 'each': @f.map has no option 'initial_task'; did you mean 'initial_tasks'?",
+        f"{at}:{number + 3}: step 'a': parameter 'b' names no step of this flow: 'b'",
+        f"{at}:{number + 3}: step 'a': parameter 'c' names no step of this flow: 'c'",
+        f"{at}:{number + 6}: step 'each': over names no step of this flow: 'aa'; did you mean 'a'?",
+    )
+
+
 @pytest.mark.parametrize("value", [-1, 1.5, "3", True])
 @pytest.mark.parametrize("option", ["max_attempts", "base_delay", "timeout"])
 def test_options_of_flows_are_whole_numbers(option: str, value: Any):
-    with pytest.raises(ValueError, match=f"{option} must be a whole number of at least"):
-        Flow("f", **{option: value})
+    flow: Flow[Any, Any] = Flow("f", **{option: value})
+    flow.step(slug="a")(lambda: 1)
+    (fault,) = faults(flow)
+    assert fault.startswith(f"flow 'f': {option} must be a whole number of at least ")
 
 
 @pytest.mark.parametrize("value", [-1, 1.5, "3", True])
 @pytest.mark.parametrize("option", ["max_attempts", "base_delay", "timeout", "start_delay", "initial_tasks"])
 def test_options_of_steps_are_whole_numbers(option: str, value: Any):
-    with pytest.raises(ValueError, match=f"{option} must be a whole number of at least"):
-        Flow("f").map(**{option: value})
+    (fault,) = of_map(**{option: value})
+    assert fault.startswith(f"step 'a': {option} must be a whole number of at least ")
+    assert fault.endswith(f"not {value!r}")
 
 
 def test_a_timeout_is_at_least_a_second():
-    with pytest.raises(ValueError, match="timeout must be a whole number of at least 1, not 0"):
-        Flow("f", timeout=0)
-    with pytest.raises(ValueError, match="timeout must be a whole number of at least 1, not 0"):
-        Flow("f").step(timeout=0)
+    flow: Flow[Any, Any] = Flow("f", timeout=0)
+    flow.step(slug="a", timeout=0)(lambda: 1)
+    assert faults(flow) == [
+        "flow 'f': timeout must be a whole number of at least 1, not 0",
+        "step 'a': timeout must be a whole number of at least 1, not 0",
+    ]
 
 
 def test_zero_is_a_fine_number_for_all_others():
-    Flow("f", max_attempts=0, base_delay=0).map(max_attempts=0, base_delay=0, start_delay=0, initial_tasks=0)
+    flow: Flow[Any, Any] = Flow("f", max_attempts=0, base_delay=0)
+    flow.map(slug="a", max_attempts=0, base_delay=0, start_delay=0, initial_tasks=0)(lambda x: 1)
+    flow.check()
 
 
 @pytest.mark.parametrize("option", ["when_unmet", "when_exhausted"])
 def test_modes_are_three(option: str):
-    flow = Flow("f")
-    for mode in ("fail", "skip", "skip-cascade"):
-        flow.step(**{option: mode})
-    with pytest.raises(ValueError, match=f"{option} must be 'fail', 'skip' or 'skip-cascade', not 'ignore'"):
-        flow.step(**{option: "ignore"})
+    flow: Flow[Any, Any] = Flow("f")
+    for number, mode in enumerate(("fail", "skip", "skip-cascade")):
+        flow.step(slug=f"a{number}", **{option: mode})(lambda: 1)
+    flow.check()
+    for wrong in ("ignore", None, ["skip"]):
+        expected = f"step 'a': {option} must be 'fail', 'skip' or 'skip-cascade', not {wrong!r}"
+        assert of_step(**{option: wrong}) == [expected]
 
 
 @pytest.mark.parametrize("option", ["run_if", "run_unless"])
 @pytest.mark.parametrize("pattern", [[1], "x", 3, {"x": {1}}, {"x": float("nan")}, {"x": "\0"}])
 def test_patterns_are_json_objects(option: str, pattern: Any):
-    with pytest.raises(ValueError, match=f"^{option}"):
-        Flow("f").step(**{option: pattern})
+    (fault,) = of_step(**{option: pattern})
+    assert fault.startswith(f"step 'a': {option} must be a ")
+    assert "JSON object" in fault
 
 
 @pytest.mark.parametrize("name", ["", 1, ["dask"]])
 def test_a_step_names_its_executor(name: Any):
-    Flow("f").map(executor="process")
-    Flow("f").map(executor="dask")
-    with pytest.raises(ValueError, match="executor must be 'process' or the name of one of the worker's, not "):
-        Flow("f").step(executor=name)
+    flow: Flow[Any, Any] = Flow("f")
+    flow.map(slug="a", executor="process")(lambda x: 1)
+    flow.step(slug="b", executor="dask")(lambda: 1)
+    flow.check()
+    expected = f"step 'a': executor must be 'process' or the name of one of the worker's, not {name!r}"
+    assert of_step(executor=name) == [expected]
 
 
 def test_transactional_is_a_truth_value():
-    with pytest.raises(ValueError, match="transactional must be True or False, not 'yes'"):
-        Flow("f").step(transactional="yes")
+    assert of_step(transactional="yes") == ["step 'a': transactional must be True or False, not 'yes'"]
+
+
+def test_a_slug_is_text():
+    flow: Flow[Any, Any] = Flow("f")
+    flow.step(slug=["a"])(lambda: 1)  # type: ignore[call-overload]
+    assert "step '<lambda>': slug must be text, not ['a']" in faults(flow)
 
 
 def test_initial_tasks_is_for_maps():
-    with pytest.raises(ValueError, match="initial_tasks is for maps"):
-        Flow("f").step(initial_tasks=3)  # type: ignore[call-overload]
+    assert of_step(initial_tasks=3) == ["step 'a': initial_tasks is for maps"]
 
 
 def test_an_unknown_option_is_refused():
-    with pytest.raises(TypeError, match="max_attemps"):
-        Flow("f").step(max_attemps=3)  # type: ignore[call-overload]
+    assert of_step(max_attemps=3) == ["step 'a': @f.step has no option 'max_attemps'; did you mean 'max_attempts'?"]
+    assert of_map(ovr="b") == ["step 'a': @f.map has no option 'ovr'; did you mean 'over'?"]
+    assert of_step(ovr="b") == ["step 'a': @f.step has no option 'ovr'"]
 
 
 # ---------------------------------------------------------------------------------------- encode_input

@@ -17,7 +17,7 @@ import pytest
 from pydantic import BaseModel
 from typing_extensions import TypedDict
 
-from pgflow import Context, Flow, needs
+from pgflow import Context, Flow, FlowSpec, StepSpec, needs
 from pgflow.errors import FlowDefinitionError, PgflowError
 
 
@@ -344,23 +344,31 @@ def test_a_step_of_another_flow_is_refused_wherever_it_is_named(same_slug: bool)
     assert all("<single step other.scrape>, which belongs to another flow" in f for f in found)
 
 
-@pytest.mark.parametrize("depends_on", ["scrape", [len], [None]])
-def test_depends_on_takes_a_list_of_steps_and_slugs(depends_on: Any):
+@pytest.mark.parametrize(
+    ("depends_on", "expected"),
+    [
+        ("scrape", "depends_on must be a list of steps or slugs, not 'scrape'"),
+        (3, "depends_on must be a list of steps or slugs, not 3"),
+        ([len], "depends_on takes steps or slugs, not <built-in function len>"),
+        ([None], "depends_on takes steps or slugs, not None"),
+    ],
+)
+def test_depends_on_takes_a_list_of_steps_and_slugs(depends_on: Any, expected: str):
     flow = Flow("f")
-    with pytest.raises(TypeError, match="depends_on"):
-        flow.step(depends_on=depends_on)
+    flow.step(slug="a", depends_on=depends_on)(lambda: 1)
+    assert fault(flow).endswith(f": step 'a': {expected}")
 
 
 def test_over_takes_a_step_or_a_slug():
     flow = Flow("f")
-    with pytest.raises(TypeError, match="over"):
-        flow.map(over=["scrape"])  # type: ignore[call-overload]
+    flow.map(slug="a", over=["scrape"])(lambda x: 1)  # type: ignore[call-overload]
+    assert fault(flow).endswith(": step 'a': over takes steps or slugs, not ['scrape']")
 
 
 def test_over_is_for_maps():
     flow = Flow("f")
-    with pytest.raises(TypeError, match="over"):
-        flow.step(over="scrape")  # type: ignore[call-overload]
+    flow.step(slug="a", over="scrape")(lambda: 1)  # type: ignore[call-overload]
+    assert fault(flow).endswith(": step 'a': over is for maps")
 
 
 def test_a_cycle_is_drawn_along_its_edges():
@@ -879,3 +887,75 @@ def test_the_default_of_an_edge_is_no_marker():
     def b(x: int | None = needs(a, default=None)): ...
 
     assert b.binding.arguments(b"{}", None, Context()) == {"x": None}
+
+
+# ---------------------------------------------------------------------------------------- conditions
+
+
+@pytest.mark.parametrize("option", ["run_if", "run_unless"])
+def test_a_condition_names_dependencies_only(option: str):
+    flow = Flow("f")
+
+    @flow.step
+    def classify(): ...
+
+    @flow.step
+    def other(): ...
+
+    number = line() + 2
+
+    @flow.step(**{option: {"clasify": {"spam": True}, "other": 1, "classify": {}}})
+    def publish(classify): ...
+
+    @flow.map(over="classify", **{option: {"clasify": []}})
+    def each(x): ...
+
+    assert faults(flow) == (
+        f"{at(number)}step 'publish': {option}.clasify: no dependency of this step; did you mean 'classify'?",
+        f"{at(number)}step 'publish': {option}.other: no dependency of this step",
+        f"{at(number + 3)}step 'each': {option}.clasify: no dependency of this step; did you mean 'classify'?",
+    )
+
+
+def test_a_condition_counts_dependencies_however_they_are_named():
+    flow = Flow("f")
+    _a, b, c = (flow.step(slug=slug)(lambda: 1) for slug in "abc")
+
+    @flow.step(depends_on=[c], run_if={"a": 1, "c": {}}, run_unless={"b": None}, when_unmet="fail")
+    def d(a, x=needs(b)): ...
+
+    flow.check()
+
+
+def test_the_condition_of_a_root_step_is_judged_on_the_runs_input():
+    flow = Flow("f")
+
+    @flow.step(run_if={"anything": 1})
+    def a(): ...
+
+    @flow.map(run_unless={"b": 1})
+    def b(x): ...
+
+    flow.check()
+
+
+def test_the_condition_of_a_step_whose_dependency_is_misspelt_is_judged_too():
+    flow = Flow("f")
+
+    @flow.step
+    def classify(): ...
+
+    @flow.step(run_if={"x": 1})
+    def publish(clasify): ...
+
+    names, condition = faults(flow)
+    assert names.endswith("names no step of this flow: 'clasify'; did you mean 'classify'?")
+    assert condition.endswith("run_if.x: no dependency of this step")
+
+
+def test_a_flow_that_others_stored_by_other_rules_is_served_as_it_is():
+    odd = StepSpec.model_construct(slug="b", depends_on=("a",), run_if={"z": 1})
+    flow = Flow.of(
+        FlowSpec.model_construct(slug="f", steps=(StepSpec(slug="a"), odd)), {"a": lambda: 1, "b": lambda: 2}
+    )
+    assert flow.steps["b"].options.run_if == {"z": 1}

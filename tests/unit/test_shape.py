@@ -49,7 +49,7 @@ def rich() -> Flow[Any, Any]:
     def root(x: int): ...
 
     @flow.step(
-        run_if={"z": [1], "it's": 'a \\ "quoted" \' text; --'},
+        run_if={"z": [1], "b": {"it's": 'a \\ "quoted" \' text; --'}},
         run_unless={},
         when_unmet="fail",
         when_exhausted="skip",
@@ -95,7 +95,10 @@ def test_the_shape_of_everything():
                 "dependencies": ["b", "z"],
                 "whenUnmet": "fail",
                 "whenExhausted": "skip",
-                "requiredInputPattern": {"defined": True, "value": {"z": [1], "it's": 'a \\ "quoted" \' text; --'}},
+                "requiredInputPattern": {
+                    "defined": True,
+                    "value": {"z": [1], "b": {"it's": 'a \\ "quoted" \' text; --'}},
+                },
                 "forbiddenInputPattern": {"defined": True, "value": {}},
             },
             {"slug": "last", **PLAIN, "dependencies": ["z"], "whenUnmet": "skip-cascade"},

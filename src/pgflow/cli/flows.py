@@ -19,7 +19,7 @@ from pgflow.cli import terminal
 from pgflow.client import Client
 from pgflow.client.arguments import slug_of
 from pgflow.errors import FlowNotFound, PgflowError
-from pgflow.flow import Flow, Handlers
+from pgflow.flow import Flow, Handlers, location
 from pgflow.flow.slugs import did_you_mean
 from pgflow.records import StoredFlow
 
@@ -187,11 +187,17 @@ def _import(name: str) -> ModuleType:
                 f"no module {error.name!r} here ({Path.cwd()}) or among the installed packages: give MODULE, "
                 "MODULE:FLOW or a .py file"
             ) from error
-        raise FlowNotImportable(f"importing {name} failed: {error}") from error
+        raise FlowNotImportable(f"importing {name} failed: {error}{_place(error)}") from error
     except PgflowError:
         raise
     except Exception as error:
-        raise FlowNotImportable(f"importing {name} failed: {type(error).__name__}: {error}") from error
+        reason = f"{type(error).__name__}: {error}{_place(error)}"
+        raise FlowNotImportable(f"importing {name} failed: {reason}") from error
+
+
+def _place(error: Exception) -> str:
+    place = location.of_error(error)
+    return f" ({place})" if place else ""
 
 
 def _import_file(path: Path) -> ModuleType:

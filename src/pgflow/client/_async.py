@@ -34,6 +34,7 @@ from pgflow.config import load
 from pgflow.db import AsyncDatabase, callers
 from pgflow.errors import DatabaseUnreachable, FlowNotFound, InvalidInputError, RunNotFound, RunTimeout
 from pgflow.flow import Flow, FlowSpec, codec
+from pgflow.flow.flow import In, Out
 from pgflow.records import Progress, Pruned, Run
 
 #: Seconds between two looks at a run that is waited for, while no notification comes: the first and the longest.
@@ -94,15 +95,15 @@ class AsyncClient:
 
     async def start(
         self,
-        flow: Flow[Any, Any] | str,
-        input: Any,
+        flow: Flow[In, Out] | str,
+        input: In,
         *,
         run_id: UUID | str | None = None,
         key: str | None = None,
         at: datetime | None = None,
         delay: float | timedelta | None = None,
         connection: Any = None,
-    ) -> Run:
+    ) -> Run[Out]:
         """Starts a run and returns it as it then stands.
 
             run = await client.start(campaign, {"campaign_id": 123})
@@ -123,15 +124,15 @@ class AsyncClient:
 
     async def start_many(
         self,
-        flow: Flow[Any, Any] | str,
-        inputs: Iterable[Any],
+        flow: Flow[In, Out] | str,
+        inputs: Iterable[In],
         *,
         run_ids: Iterable[UUID | str] | None = None,
         keys: Iterable[str | None] | None = None,
         at: datetime | None = None,
         delay: float | timedelta | None = None,
         connection: Any = None,
-    ) -> list[Run]:
+    ) -> list[Run[Out]]:
         """Starts a run per input, all or none, in one call; returns them in the order of the inputs.
 
             runs = await client.start_many(campaign, [{"campaign_id": n} for n in range(10_000)])
@@ -191,7 +192,7 @@ class AsyncClient:
 
     # -- controlling
 
-    async def cancel(self, run: Run | UUID | str, *, reason: str | None = None) -> Run:
+    async def cancel(self, run: Run[Out] | UUID | str, *, reason: str | None = None) -> Run[Out]:
         """Cancels a run and returns it as it then stands; handlers at work on it are told, and cancelled.
 
             run = await client.cancel(run, reason="wrong list of addresses")
@@ -200,7 +201,7 @@ class AsyncClient:
         """
         return await self._database.run(calls.cancel_run(run_id_of(run), reason))
 
-    async def retry(self, run: Run | UUID | str) -> Run:
+    async def retry(self, run: Run[Out] | UUID | str) -> Run[Out]:
         """Lets a failed or cancelled run go on from what failed it; completed work is kept.
 
             run = await client.wait(await client.retry(run))
@@ -210,7 +211,7 @@ class AsyncClient:
         """
         return await self._database.run(calls.retry_run(run_id_of(run)))
 
-    async def rerun(self, run: Run | UUID | str, from_step: str, *, input: Any = SAME_INPUT) -> Run:
+    async def rerun(self, run: Run[Out] | UUID | str, from_step: str, *, input: Any = SAME_INPUT) -> Run[Out]:
         """Starts a new run that begins at a step, with the outputs of all steps that do not come after it.
 
             again = await client.rerun(run, "send_email")
@@ -256,7 +257,7 @@ class AsyncClient:
 
     # -- looking
 
-    async def get_run(self, run: Run | UUID | str) -> Run:
+    async def get_run(self, run: Run[Out] | UUID | str) -> Run[Out]:
         """A fresh snapshot of a run, with its steps; raises RunNotFound."""
         run_id = run_id_of(run)
         found = await self._database.run(calls.get_run(run_id))
@@ -280,12 +281,12 @@ class AsyncClient:
 
     async def list_runs(
         self,
-        flow: Flow[Any, Any] | str | None = None,
+        flow: Flow[Any, Out] | str | None = None,
         *,
         status: str | None = None,
         limit: int = 50,
         before: Run | datetime | None = None,
-    ) -> list[Run]:
+    ) -> list[Run[Out]]:
         """The newest runs first, without their steps; `before` goes on behind a run, or at a start time.
 
         older = await client.list_runs(campaign, before=runs[-1])
@@ -294,7 +295,7 @@ class AsyncClient:
         slug = None if flow is None else slug_of(flow)
         return await self._database.run(calls.list_runs(slug, status, limit, before))
 
-    async def wait(self, run: Run | UUID | str, *, timeout: float | None = None) -> Run:
+    async def wait(self, run: Run[Out] | UUID | str, *, timeout: float | None = None) -> Run[Out]:
         """Waits until a run has ended and returns it, however it ended.
 
             run = await client.wait(run, timeout=60)

@@ -33,6 +33,7 @@ from pgflow.config import load
 from pgflow.db import Database, callers
 from pgflow.errors import DatabaseUnreachable, FlowNotFound, InvalidInputError, RunNotFound, RunTimeout
 from pgflow.flow import Flow, FlowSpec, codec
+from pgflow.flow.flow import In, Out
 from pgflow.records import Progress, Pruned, Run
 
 #: Seconds between two looks at a run that is waited for, while no notification comes: the first and the longest.
@@ -93,15 +94,15 @@ class Client:
 
     def start(
         self,
-        flow: Flow[Any, Any] | str,
-        input: Any,
+        flow: Flow[In, Out] | str,
+        input: In,
         *,
         run_id: UUID | str | None = None,
         key: str | None = None,
         at: datetime | None = None,
         delay: float | timedelta | None = None,
         connection: Any = None,
-    ) -> Run:
+    ) -> Run[Out]:
         """Starts a run and returns it as it then stands.
 
             run = client.start(campaign, {"campaign_id": 123})
@@ -122,15 +123,15 @@ class Client:
 
     def start_many(
         self,
-        flow: Flow[Any, Any] | str,
-        inputs: Iterable[Any],
+        flow: Flow[In, Out] | str,
+        inputs: Iterable[In],
         *,
         run_ids: Iterable[UUID | str] | None = None,
         keys: Iterable[str | None] | None = None,
         at: datetime | None = None,
         delay: float | timedelta | None = None,
         connection: Any = None,
-    ) -> list[Run]:
+    ) -> list[Run[Out]]:
         """Starts a run per input, all or none, in one call; returns them in the order of the inputs.
 
             runs = client.start_many(campaign, [{"campaign_id": n} for n in range(10_000)])
@@ -188,7 +189,7 @@ class Client:
 
     # -- controlling
 
-    def cancel(self, run: Run | UUID | str, *, reason: str | None = None) -> Run:
+    def cancel(self, run: Run[Out] | UUID | str, *, reason: str | None = None) -> Run[Out]:
         """Cancels a run and returns it as it then stands; handlers at work on it are told, and cancelled.
 
             run = client.cancel(run, reason="wrong list of addresses")
@@ -197,7 +198,7 @@ class Client:
         """
         return self._database.run(calls.cancel_run(run_id_of(run), reason))
 
-    def retry(self, run: Run | UUID | str) -> Run:
+    def retry(self, run: Run[Out] | UUID | str) -> Run[Out]:
         """Lets a failed or cancelled run go on from what failed it; completed work is kept.
 
             run = client.wait(client.retry(run))
@@ -207,7 +208,7 @@ class Client:
         """
         return self._database.run(calls.retry_run(run_id_of(run)))
 
-    def rerun(self, run: Run | UUID | str, from_step: str, *, input: Any = SAME_INPUT) -> Run:
+    def rerun(self, run: Run[Out] | UUID | str, from_step: str, *, input: Any = SAME_INPUT) -> Run[Out]:
         """Starts a new run that begins at a step, with the outputs of all steps that do not come after it.
 
             again = client.rerun(run, "send_email")
@@ -253,7 +254,7 @@ class Client:
 
     # -- looking
 
-    def get_run(self, run: Run | UUID | str) -> Run:
+    def get_run(self, run: Run[Out] | UUID | str) -> Run[Out]:
         """A fresh snapshot of a run, with its steps; raises RunNotFound."""
         run_id = run_id_of(run)
         found = self._database.run(calls.get_run(run_id))
@@ -277,12 +278,12 @@ class Client:
 
     def list_runs(
         self,
-        flow: Flow[Any, Any] | str | None = None,
+        flow: Flow[Any, Out] | str | None = None,
         *,
         status: str | None = None,
         limit: int = 50,
         before: Run | datetime | None = None,
-    ) -> list[Run]:
+    ) -> list[Run[Out]]:
         """The newest runs first, without their steps; `before` goes on behind a run, or at a start time.
 
         older = client.list_runs(campaign, before=runs[-1])
@@ -291,7 +292,7 @@ class Client:
         slug = None if flow is None else slug_of(flow)
         return self._database.run(calls.list_runs(slug, status, limit, before))
 
-    def wait(self, run: Run | UUID | str, *, timeout: float | None = None) -> Run:
+    def wait(self, run: Run[Out] | UUID | str, *, timeout: float | None = None) -> Run[Out]:
         """Waits until a run has ended and returns it, however it ended.
 
             run = client.wait(run, timeout=60)

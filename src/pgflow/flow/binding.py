@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import types
 import typing
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -90,13 +91,20 @@ def _parameter(raw: inspect.Parameter, annotation: Any, reserved: Sequence[str],
         has_default = raw.default.default is not _EMPTY
         return Parameter(raw.name, "output", annotation, raw.default.step.slug, has_default, raw.default.default)
     has_default = raw.default is not _EMPTY
-    if raw.name == "ctx" or annotation is Context:
+    if raw.name == "ctx" or is_context(annotation):
         return Parameter(raw.name, "ctx", annotation)
     if raw.name in reserved:
         return Parameter(raw.name, typing.cast(Role, raw.name), annotation)
     if needs_element:
         return Parameter(raw.name, "element", annotation)
     return Parameter(raw.name, "output", annotation, raw.name, has_default)
+
+
+def is_context(annotation: Any) -> bool:
+    """Whether this asks for the Context: `Context`, or `Context | None` of a function that others call, too."""
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return set(typing.get_args(annotation)) == {Context, types.NoneType}
+    return annotation is Context
 
 
 def _hints(fn: Callable[..., Any], faults: list[str]) -> dict[str, Any]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import fields
 from typing import Any, Generic, Self, overload
 
 from typing_extensions import ParamSpec, TypeVar
 
 from pgflow.errors import FlowDefinitionError, InvalidInputError
-from pgflow.flow import codec, drawing, location, shape
+from pgflow.flow import codec, drawing, location, options, shape
 from pgflow.flow.plan import Plan, make_plan
 from pgflow.flow.retry import Exceptions, Retry
 from pgflow.flow.schedule import CatchUp, Schedule
@@ -19,7 +18,7 @@ from pgflow.flow.step import NamedStep, SkipMode, Step, StepOptions
 from pgflow.records import StepType
 
 In = TypeVar("In", default=Any)
-Out = TypeVar("Out", default=Any)
+Out = TypeVar("Out", default=dict[str, Any])
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -43,6 +42,9 @@ class Flow(Generic[In, Out]):
     0 to 1, is the part of it that is left to chance. `retry_on` names the only exceptions after which a task is tried
     again, `no_retry_on` those after which it is not. Decorators only record; `check()`, run at first use, raises
     FlowDefinitionError with all that is wrong.
+
+    `Flow[In, Out]("email_campaign")` tells type checkers what a run takes, and what it gives: the JSON object
+    `{final_step: output}`, a TypedDict say.
     """
 
     def __init__(
@@ -57,7 +59,6 @@ class Flow(Generic[In, Out]):
         retry_on: Exceptions | None = None,
         no_retry_on: Exceptions | None = None,
     ) -> None:
-        _check_numbers(max_attempts=max_attempts, base_delay=base_delay, timeout=timeout)
         self.slug = slug
         self.max_attempts = max_attempts
         self.base_delay = base_delay
@@ -121,7 +122,7 @@ class Flow(Generic[In, Out]):
         executor: str | None = None,
         transactional: bool = False,
     ) -> _StepDecorator: ...
-    def step(self, fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:  # type: ignore[misc]
+    def step(self, fn: Callable[..., Any] | None = None, /, **given: Any) -> Any:  # type: ignore[misc]
         """Records a function as a step with one task.
 
             @flow.step
@@ -134,7 +135,7 @@ class Flow(Generic[In, Out]):
         that of an executor which the worker is given (`Worker(executors=…)`).
         `transactional=True` gives it `ctx.connection`, whose transaction commits together with the task's completion.
         """
-        return self._record(fn, "single", options)
+        return self._record(fn, "single", given)
 
     @overload
     def map(self, fn: Callable[P, Coroutine[Any, Any, T]], /) -> Step[P, list[T]]: ...
@@ -163,7 +164,7 @@ class Flow(Generic[In, Out]):
         executor: str | None = None,
         transactional: bool = False,
     ) -> _MapDecorator: ...
-    def map(self, fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:  # type: ignore[misc]
+    def map(self, fn: Callable[..., Any] | None = None, /, **given: Any) -> Any:  # type: ignore[misc]
         """Records a function as a step with one task per element of a list.
 
             @flow.map(over=list_files)
@@ -173,33 +174,30 @@ class Flow(Generic[In, Out]):
         `initial_tasks=N` without `over` makes N tasks whose element is their index; with `over` it is the expected
         length, and another length fails the step.
         """
-        return self._record(fn, "map", options)
+        return self._record(fn, "map", given)
 
-    def _record(self, fn: Callable[..., Any] | None, step_type: StepType, options: dict[str, Any]) -> Any:
-        slug = options.pop("slug", None)
-        over = options.pop("over", None) if step_type == "map" else None
-        depends_on = options.pop("depends_on", ())
-        for name in ("run_if", "run_unless"):
-            options[name] = _pattern(name, options.get(name))
-        retry = Retry(**{f.name: options.pop(f.name, None) for f in fields(Retry)})
-        checked = StepOptions(**options, retry=retry)
-        _check_options(checked, step_type)
-        _check_dependencies("over", [] if over is None else [over])
-        _check_dependencies("depends_on", depends_on)
+    def _record(self, fn: Callable[..., Any] | None, step_type: StepType, named: dict[str, Any]) -> Any:
+        decorator = self._decorator(step_type)
+        given = options.read(named, step_type, decorator)
 
         def decorate(fn: Callable[..., Any]) -> Step[Any, Any]:
             if not callable(fn):
-                decorator = "map" if step_type == "map" else "step"
-                raise TypeError(f"@{self.slug}.{decorator} decorates functions, not {fn!r}")
+                raise TypeError(f"{decorator} decorates functions, not {fn!r}")
             if isinstance(fn, Step):  # a handler may serve several flows
                 fn = fn.fn
-            name = slug or getattr(fn, "__name__", None) or type(fn).__name__
-            step: Step[Any, Any] = Step(self, fn, name, step_type, checked, tuple(depends_on), over)
+            slug = given.slug or getattr(fn, "__name__", None) or type(fn).__name__
+            step: Step[Any, Any] = Step(
+                self, fn, slug, step_type, given.options, given.depends_on, given.over, given.faults
+            )
             self._recorded.append(step)
             self._plan = None
             return step
 
         return decorate if fn is None else decorate(fn)
+
+    def _decorator(self, step_type: StepType) -> str:
+        """What the user wrote, for messages."""
+        return f"@{self.slug}.{'map' if step_type == 'map' else 'step'}"
 
     def schedule(
         self, cron: str, *, tz: str = "UTC", input: Any = None, name: str | None = None, catch_up: CatchUp = "last"
@@ -227,7 +225,10 @@ class Flow(Generic[In, Out]):
     def plan(self) -> Plan:
         """The checked flow; made at first use."""
         if self._plan is None:
-            faults = [f"{self._location}: flow {self.slug!r}: {fault}" for fault in self.retry.faults()]
+            numbers = options.number_faults(
+                max_attempts=self.max_attempts, base_delay=self.base_delay, timeout=self.timeout
+            )
+            faults = [f"{self._location}: flow {self.slug!r}: {fault}" for fault in (*numbers, *self.retry.faults())]
             self._plan = make_plan(self.slug, self._recorded, self._schedules, faults)
         return self._plan
 
@@ -272,10 +273,10 @@ class Flow(Generic[In, Out]):
 
 def _named(flow: Flow[Any, Any], step: StepSpec, fn: Callable[..., Any]) -> NamedStep[Any, Any]:
     is_map = step.step_type == "map"
-    options = StepOptions(**{name: getattr(step, name) for name in OPTIONS_OF_STEPS})
+    said = StepOptions(**{name: getattr(step, name) for name in OPTIONS_OF_STEPS})
     over = step.depends_on[0] if is_map and step.depends_on else None
     named: NamedStep[Any, Any] = NamedStep(
-        flow, fn, step.slug, step.step_type, options, () if is_map else step.depends_on, over
+        flow, fn, step.slug, step.step_type, said, () if is_map else step.depends_on, over
     )
     named.handler = step.handler
     return named
@@ -301,50 +302,3 @@ class _MapDecorator:
     def __call__(self, fn: Callable[P, T], /) -> Step[P, list[T]]: ...
     def __call__(self, fn: Any, /) -> Any:
         raise NotImplementedError
-
-
-def _check_numbers(**numbers: int | None) -> None:
-    for name, value in numbers.items():
-        least = 1 if name == "timeout" else 0
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-            raise ValueError(f"{name} must be a whole number of at least {least}, not {value!r}")
-
-
-def _check_dependencies(name: str, steps: Sequence[Step[Any, Any] | str]) -> None:
-    if isinstance(steps, str):
-        raise TypeError(f"{name} must be a list of steps or slugs, not {steps!r}")
-    for step in steps:
-        if not isinstance(step, Step | str):
-            raise TypeError(f"{name} takes steps or slugs, not {step!r}")
-
-
-def _pattern(name: str, pattern: Any) -> dict[str, Any] | None:
-    """A pattern as plain JSON types, so that the flow's shape is no business of the codec."""
-    if pattern is None:
-        return None
-    if not isinstance(pattern, dict):
-        raise ValueError(f"{name} must be a dict (a JSON object to be contained), not {pattern!r}")  # noqa: TRY004
-    try:
-        plain: dict[str, Any] = codec.decode(codec.encode(pattern))
-    except InvalidInputError as error:
-        raise ValueError(f"{name}: {error}") from error
-    return plain
-
-
-def _check_options(options: StepOptions, step_type: StepType) -> None:
-    _check_numbers(
-        max_attempts=options.max_attempts,
-        base_delay=options.base_delay,
-        timeout=options.timeout,
-        start_delay=options.start_delay,
-        initial_tasks=options.initial_tasks,
-    )
-    if options.initial_tasks is not None and step_type != "map":
-        raise ValueError("initial_tasks is for maps")
-    for name, mode in (("when_unmet", options.when_unmet), ("when_exhausted", options.when_exhausted)):
-        if mode not in ("fail", "skip", "skip-cascade"):
-            raise ValueError(f"{name} must be 'fail', 'skip' or 'skip-cascade', not {mode!r}")
-    if not isinstance(options.transactional, bool):
-        raise ValueError(f"transactional must be True or False, not {options.transactional!r}")  # noqa: TRY004
-    if options.executor is not None and not (isinstance(options.executor, str) and options.executor):
-        raise ValueError(f"executor must be 'process' or the name of one of the worker's, not {options.executor!r}")

@@ -14,7 +14,8 @@ from pgflow.flow.binding import Binding, Parameter, Signature, read_signature
 from pgflow.flow.graph import find_cycles, topological_order
 from pgflow.flow.schedule import Schedule
 from pgflow.flow.slugs import did_you_mean, slug_fault
-from pgflow.flow.step import Step, may_be_skipped_alone
+from pgflow.flow.spec_graph import pattern_faults
+from pgflow.flow.step import NamedStep, Step, may_be_skipped_alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ def make_plan(
                 f"executor={step.options.executor!r} is for plain functions: an async handler runs on the event loop"
             )
             faults.append(_at(step, fault))
-        faults += (_at(step, fault) for fault in step.options.retry.faults())
+        faults += (_at(step, fault) for fault in step.faults)
 
     signatures: dict[str, Signature] = {}
     dependencies: dict[str, tuple[str, ...]] = {}
@@ -141,6 +142,7 @@ def _dependencies(
             faults.append(f"{where} names no step of this flow: {slug!r}{did_you_mean(slug, others)}")
         else:
             found[slug] = None
+    faults += _condition_faults(step, [t.slug if isinstance(t, Step) else t for _, t in named])
     element = next((p for p in signature.parameters if p.role == "element"), None)
     if element is not None and element.name in known and element.name != step.slug:
         faults.append(
@@ -155,6 +157,15 @@ def _dependencies(
             + ", ".join(found)
         )
     return tuple(found), faults
+
+
+def _condition_faults(step: Step[Any, Any], depends_on: Sequence[str]) -> Iterator[str]:
+    """Keys of its conditions that could never be met. Those of a flow that is data were checked with it, or it was
+    stored by others, by their rules."""
+    if isinstance(step, NamedStep):
+        return
+    for name, pattern in (("run_if", step.options.run_if), ("run_unless", step.options.run_unless)):
+        yield from (f"{name}.{key}: {fault}" for key, fault in pattern_faults(depends_on, pattern or ()))
 
 
 def _edge_faults(

@@ -50,7 +50,8 @@ def graph_faults(steps: Iterable[Sketch]) -> Iterator[Fault]:
             yield step.at("slug"), f"steps[{first[step.slug].index}] has the slug {step.slug!r} already"
     for step in steps:
         yield from _dependency_faults(step, first)
-        yield from _pattern_faults(step)
+        for name, keys in step.patterns.items():
+            yield from ((step.at(name, key), fault) for key, fault in pattern_faults(step.depends_on, keys))
         if step.has_initial_tasks and not step.is_map:
             yield step.at("initial_tasks"), "initial_tasks is for maps: set step_type to 'map', or leave it out"
     yield from _cycle_faults(first)
@@ -77,15 +78,15 @@ def _dependency_faults(step: Sketch, known: Mapping[str, Sketch]) -> Iterator[Fa
         )
 
 
-def _pattern_faults(step: Sketch) -> Iterator[Fault]:
-    """A pattern is looked for in {step: output} of the dependencies: another key could never be there."""
-    if not step.depends_on:
+def pattern_faults(depends_on: Sequence[str | None], keys: Iterable[str | None]) -> Iterator[tuple[str, str]]:
+    """Each key of a pattern that is wrong, and why: it is looked for in {step: output} of the dependencies, where no
+    other key could ever be. Without dependencies it is looked for in the run's input, which may have any."""
+    if not depends_on:
         return
-    for name, keys in step.patterns.items():
-        for key in keys:
-            if key is not None and key not in step.depends_on:
-                near = did_you_mean(key, [slug for slug in step.depends_on[:_MOST_NAMES] if slug is not None])
-                yield step.at(name, key), f"no dependency of this step{near}"
+    for key in keys:
+        if key is not None and key not in depends_on:
+            near = did_you_mean(key, [slug for slug in depends_on[:_MOST_NAMES] if slug is not None])
+            yield key, f"no dependency of this step{near}"
 
 
 def _cycle_faults(steps: Mapping[str, Sketch]) -> Iterator[Fault]:

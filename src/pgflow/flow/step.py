@@ -65,6 +65,8 @@ class Step(Generic[P, T]):
 
     #: Names of parameters that have a meaning of their own.
     reserved: tuple[str, ...] = RESERVED
+    #: The user's function, also where another one calls it for the step.
+    __wrapped__: Callable[..., Any]
     #: The name by which the function was found, where that is not the slug.
     handler: str | None = None
 
@@ -77,6 +79,7 @@ class Step(Generic[P, T]):
         options: StepOptions,
         depends_on: tuple[Step[Any, Any] | str, ...] = (),
         over: Step[Any, Any] | str | None = None,
+        faults: tuple[str, ...] = (),
     ) -> None:
         functools.update_wrapper(self, fn)
         self.flow = flow
@@ -86,6 +89,8 @@ class Step(Generic[P, T]):
         self.options = options
         self.depends_on = depends_on
         self.over = over
+        #: What is wrong with the options it was given.
+        self.faults = faults
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
         return self.fn(*args, **kwargs)
@@ -104,7 +109,7 @@ class Step(Generic[P, T]):
     @property
     def location(self) -> str:
         """`file.py:12`, for messages; empty where Python does not know."""
-        code = getattr(plain_function(self.fn), "__code__", None)
+        code = getattr(plain_function(self.__wrapped__), "__code__", None)
         if code is None:
             return ""
         return location.shown(code.co_filename, code.co_firstlineno)

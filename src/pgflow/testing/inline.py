@@ -16,7 +16,8 @@ from psycopg import AsyncConnection, Connection, Rollback
 from pgflow.execute import output_of
 from pgflow.executors import LoopExecutor, Result, call
 from pgflow.flow import Context, Flow, Step
-from pgflow.records import FailedTask, Outcome, Run, StepState, Task
+from pgflow.flow.flow import In, Out
+from pgflow.records import FailedTask, Out_co, Outcome, Run, StepState, Task
 from pgflow.testing.model import Engine
 from pgflow.testing.model.state import RunRow, StepRow, TaskRow, load
 from pgflow.worker import transactional
@@ -29,7 +30,7 @@ _LEASE = 60
 
 
 @dataclass(frozen=True, slots=True)
-class InlineRun(Run):
+class InlineRun(Run[Out_co]):
     """A finished run, as `client.wait` would return it, and what only a test wants to know.
 
     `attempts` says per step how often each of its tasks was tried; `waited` how many seconds of delays (retries,
@@ -40,18 +41,18 @@ class InlineRun(Run):
     waited: float = 0.0
 
     @property
-    def result(self) -> dict[str, Any]:
+    def result(self) -> Out_co:
         """The output, `{final_step: output}`; raises RunFailed if the run failed."""
         return output_of(self)
 
 
 def run_inline(
-    flow: Flow[Any, Any],
-    input: Any,
+    flow: Flow[In, Out],
+    input: In,
     *,
     resources: Mapping[str, Any] | None = None,
     connection: AnyConnection | None = None,
-) -> InlineRun:
+) -> InlineRun[Out]:
     """Runs a flow in memory to its end and returns the finished run.
 
         run = run_inline(campaign, {"campaign_id": 123})
@@ -109,7 +110,7 @@ class _Inline:
         self._engine = Engine()
         self._engine.create_flow(flow.slug, flow.shape())
 
-    def run(self) -> InlineRun:
+    def run(self) -> InlineRun[Any]:
         run = self._engine.start_flow(self._flow.slug, self._raw)
         # with a factory, the Runner leaves the thread's current event loop alone
         with asyncio.Runner(loop_factory=asyncio.new_event_loop) as loop:
@@ -188,7 +189,7 @@ async def _awaited(fn: Callable[..., Any], arguments: dict[str, Any]) -> Result:
     return await LoopExecutor().submit(fn, arguments)
 
 
-def _record(run: RunRow, waited: float) -> InlineRun:
+def _record(run: RunRow, waited: float) -> InlineRun[Any]:
     failed = [(t.failed_at, s.spec.slug, t) for s in run.steps.values() for t in s.tasks if t.status == "failed"]
     first = min(failed, key=lambda item: (item[0] or run.started_at, item[1], item[2].index), default=None)
     return InlineRun(

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from pgflow import Context, Flow, needs
+from typing_extensions import TypedDict
+
+import pgflow
+from pgflow import Client, Context, Flow, needs
+from pgflow.testing import run_inline
 
 flow = Flow("f")
+
+
+class Report(TypedDict):
+    two: int
+
+
+typed = Flow[list[str], Report]("typed")
 
 Flow()  # error: call-arg
 Flow("f", max_attempts="3")  # error: arg-type
@@ -54,6 +65,18 @@ def calls() -> None:
     Context(attempt="1")  # error: arg-type
 
 
+def runs(client: Client) -> None:
+    pgflow.execute(typed, {"n": 1})  # error: misc
+    client.start(typed, 1)  # error: misc
+    client.start_many(typed, [["a"], [1]])  # error: misc
+    client.start(typed, ["a"]).output["three"]  # error: typeddict-item
+    client.wait(client.start(typed, ["a"])).output["two"].upper()  # error: attr-defined
+    pgflow.execute(typed, ["a"])["two"].upper()  # error: attr-defined
+    run_inline(typed, 1)  # error: misc
+    client.wait(1)  # error: arg-type
+
+
 async def async_calls() -> None:
     await count(3, Context())  # error: arg-type
     await count("a")  # error: call-arg
+    await pgflow.aexecute(typed, [1])  # error: misc

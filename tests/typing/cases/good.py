@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, assert_type
 from uuid import UUID
 
 from pydantic import BaseModel
+from typing_extensions import TypedDict
 
 import pgflow
-from pgflow import AsyncClient, Client, Context, Flow, Permanent, RetryAfter, RunFailed, Step, Worker, needs
+from pgflow import AsyncClient, Client, Context, Flow, Permanent, RetryAfter, Run, RunFailed, Step, Worker, needs
+from pgflow.testing import run_inline
 
 
 class Request(BaseModel):
@@ -23,7 +26,13 @@ class Subscriber:
 
 
 campaign = Flow("email_campaign", max_attempts=3, base_delay=5, timeout=60)
-typed = Flow[Request, dict[str, Any]]("typed", max_delay=60, jitter=0.5, no_retry_on=LookupError)
+
+
+class Report(TypedDict):
+    each: list[str]
+
+
+typed = Flow[Request, Report]("typed", max_delay=60, jitter=0.5, no_retry_on=LookupError)
 typed.schedule("0 9 * * *", tz="Europe/Berlin", input=Request(campaign_id=1), catch_up="all")
 
 
@@ -116,13 +125,51 @@ def flows_run() -> None:
 
 
 async def flows_run_async() -> None:
-    await pgflow.aexecute(typed, [1])
+    assert_type(await pgflow.aexecute(typed, Request(campaign_id=1)), Report)
     async with AsyncClient() as client:
-        run = await client.wait(await client.start("email_campaign", {}))
-        print(run.status)
+        run = await client.wait(await client.start("email_campaign", {"campaign_id": 1}))
+        print(run.status, run.output["summary"])
+        typed_run = await client.wait(await client.start(typed, Request(campaign_id=1)))
+        assert_type(typed_run.output, Report)
 
 
 asyncio.run(flows_run_async())
+
+
+def typed_flows_have_typed_runs(client: Client) -> list[str]:
+    started = client.start(typed, Request(campaign_id=1), key="1")
+    assert_type(started, Run[Report])
+    assert_type(client.wait(started, timeout=1), Run[Report])
+    assert_type(client.rerun(client.retry(client.cancel(client.get_run(started))), "each"), Run[Report])
+    assert_type(client.start_many(typed, [Request(campaign_id=1)]), list[Run[Report]])
+    assert_type(client.list_runs(typed), list[Run[Report]])
+    assert_type(run_inline(typed, Request(campaign_id=1)).result, Report)
+    several: list[Run] = [started, client.get_run("6e8f1f0a-0000-4000-8000-000000000000")]
+    print(several)
+    return pgflow.execute(typed, Request(campaign_id=1))["each"]
+
+
+class UrgentRequest(Request):
+    hours: int
+
+
+def what_fits_is_taken(client: Client, loose: Flow[dict[str, Any], Any], sequence: Flow[Sequence[int]]) -> None:
+    client.start(typed, UrgentRequest(campaign_id=1, hours=2))
+    client.start(loose, {"a": 1, "b": [None]})
+    client.start(sequence, [1, 2])
+    assert_type(run_inline(sequence, range(3)).output, dict[str, Any])
+
+
+def other_flows_stay_as_easy(client: Client, anything: Flow) -> dict[str, Any]:
+    run = client.start(campaign, [1, {"x": None}])
+    assert_type(run, Run[dict[str, Any]])
+    assert_type(client.start("email_campaign", 3), Run[dict[str, Any]])
+    assert_type(client.wait(run.run_id), Run[dict[str, Any]])
+    assert_type(client.wait(str(run.run_id)).output["summary"], Any)
+    bare: Run = client.wait(run)
+    print(bare.output["summary"]["sent"], client.list_runs(before=bare), client.list_runs("email_campaign"))
+    print(pgflow.execute(anything, None)["x"], client.start(anything, 3).output["x"])
+    return pgflow.execute(campaign, {"campaign_id": 123})
 
 
 # flows that are data, and functions by name
@@ -146,7 +193,7 @@ assert_type(spec, pgflow.FlowSpec)
 built = (
     pgflow.FlowBuilder("b").add_step("search").add_step("s", depends_on=["search"], step_type="map", timeout=5).build()
 )
-assert_type(Flow.of(built, {"search": search, "s": shorten}), Flow[Any, Any])
+assert_type(Flow.of(built, {"search": search, "s": shorten}), Flow)
 Worker([campaign, handlers])
 
 

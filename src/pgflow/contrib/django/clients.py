@@ -20,6 +20,7 @@ from pgflow.contrib.django.address import dsn
 from pgflow.db import Database, callers
 from pgflow.db.address import Address
 from pgflow.db.errors import translated
+from pgflow.flow.flow import Out
 from pgflow.records import Run
 
 T = TypeVar("T")
@@ -49,7 +50,7 @@ class _DjangoClient(Client):
         with _ours() as connection:
             return super()._start(*(*arguments[:-1], connection))
 
-    def wait(self, run: Run | UUID | str, *, timeout: float | None = None) -> Run:
+    def wait(self, run: Run[Out] | UUID | str, *, timeout: float | None = None) -> Run[Out]:
         if djangos_connection().in_atomic_block:
             raise TransactionManagementError(
                 "wait: a transaction is open, and workers see nothing of it before it is committed: "
