@@ -14,12 +14,17 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 
 from pgflow.config import load
 from pgflow.db import AsyncDatabase
 from pgflow.testing.databases import Databases, new_database, short_directory
 from tests import sqlcoverage
 from tests.executors.clusters import ray_cluster  # noqa: F401  # for the whole session: it takes long to start
+
+# how fast the machine is just now says nothing about a property
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import os
 import sysconfig
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,8 @@ _LEFT_OUT = {"site-packages", "dist-packages", "__pycache__"}
 _TOP = 20
 #: The histogram's bins: the least complexity of each, doubling.
 _BINS = (1, 2, 3, 5, 9, 17, 33, 65)
+#: Held while a file is parsed: CPython 3.11's threads share a count of how deep they are, and fail over it (gh-106905).
+_parser = threading.Lock()
 
 
 class Request(TypedDict):
@@ -88,7 +91,8 @@ def measure(path: str, flow_input: Request) -> Measured:
     source = Path(flow_input["root"], path).read_bytes()
     measured = Measured(path=path, lines=source.count(b"\n"), classes=0, complexities=[], worst=[], error=None)
     try:
-        tree = ast.parse(source, filename=path)
+        with _parser:
+            tree = ast.parse(source, filename=path)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         return {**measured, "error": f"{type(error).__name__}: {error}"}
     functions = [
