@@ -25,6 +25,7 @@ class Holding:
     taken_at: float = field(default_factory=time.monotonic)
     leased_at: float = field(init=False)
     job: asyncio.Task[Outcome | Verdict] | None = None
+    handler: asyncio.Future[Any] | None = None
     lost: bool = False
     _is_cancelled: bool = False
     _cancelled: threading.Event | None = None

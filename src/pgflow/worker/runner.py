@@ -84,13 +84,9 @@ class Runner:
         self._transactional = transactional
         self._complaints = Complaints()
 
-    async def close(self) -> None:
-        """Whatever handler still runs is left to itself, or killed with its process; executors with a name are not
-        ours to close."""
-        if self._processes is not None:
-            await self._processes.close()
-        if self._transactional is not None:
-            await self._transactional.close()
+    def close(self) -> None:
+        """Whatever handler still runs is left to itself. Processes, connections and executors with a name are closed
+        by who opened them."""
         self._inputs.close()
         self._loop.close()
         self._threads.close()
@@ -190,6 +186,7 @@ class Runner:
 
     async def _result_of(self, future: asyncio.Future[Result], holding: Holding, who: str = "the handler") -> Result:
         """How a handler ended, in time."""
+        holding.handler = future
         try:
             in_time = await self._deadlines.wait(future, holding.task.timeout)
         except asyncio.CancelledError:

@@ -33,11 +33,14 @@ _HEALTHY = 30.0
 
 
 @asynccontextmanager
-async def follow_parent(stop: Callable[[], None]) -> AsyncIterator[None]:
-    """Within the block `stop` is called when the supervisor wants it, or is dead; without one nothing happens."""
+async def follow_parent(stop: Callable[[], None]) -> AsyncIterator[int | None]:
+    """Within the block `stop` is called when the supervisor wants it, or is dead; yields the lifeline's descriptor.
+
+    Without a supervisor nothing happens, and it is None.
+    """
     lifeline = os.environ.pop(_LIFELINE, None)  # for this process alone, not for those that it starts
     if lifeline is None:
-        yield
+        yield None
         return
     loop, descriptor = asyncio.get_running_loop(), int(lifeline)
 
@@ -47,7 +50,7 @@ async def follow_parent(stop: Callable[[], None]) -> AsyncIterator[None]:
 
     loop.add_reader(descriptor, ended)
     try:
-        yield
+        yield descriptor
     finally:
         loop.remove_reader(descriptor)
 
