@@ -29,6 +29,8 @@ _NOTICEABLE = 5.0
 #: Seconds for which a loop may be blocked by who knows what, though all that the worker holds is overdue: as long as a
 #: step's timeout by default.
 _LONGEST = 60.0
+#: Of a stack, the innermost so many frames are said.
+_FRAMES = 12
 #: A lease ends so many seconds after its task's timeout (engine.md, 2): from then on the task is another worker's.
 _OVERTIME = 2.0
 
@@ -165,7 +167,7 @@ class Watch:
         return self._blocked > max(longest + _OVERTIME, _LONGEST)
 
     def _stack(self) -> str:
-        return "".join(traceback.format_stack(sys._current_frames().get(self._watched)))
+        return "".join(traceback.format_stack(sys._current_frames().get(self._watched), _FRAMES))
 
 
 def exit_at_once() -> None:
