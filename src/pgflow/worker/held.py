@@ -34,6 +34,11 @@ class Holding:
         self.leased_at = self.taken_at
 
     @property
+    def age(self) -> float:
+        """Seconds since it was claimed."""
+        return time.monotonic() - self.taken_at
+
+    @property
     def cancelled(self) -> threading.Event:
         """Set when the handler should stop; made for those handlers that ask for their Context."""
         if self._cancelled is None:

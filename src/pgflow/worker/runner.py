@@ -43,8 +43,18 @@ Middleware: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 CANCEL_GRACE = 1.0
 
 
+#: Seconds since its claim that a task waits for its run's input; where that is more, half of its timeout.
+_INPUT_PATIENCE = 1.0
+#: Seconds that a task may wait, in line and for a process, without its handler having less time for it.
+_USUAL_WAIT = 2.0
+
+
 class HandlerTimeout(TimeoutError):
     """The handler did not end within its step's timeout."""
+
+
+class NoInput(Exception):
+    """The run's input has not come: the task should go back to the queue, before its lease cannot be kept any more."""
 
 
 class Runner:
@@ -106,7 +116,7 @@ class Runner:
             if self._transactional is not None and step.options.transactional:
                 return await self._handle_and_settle(self._transactional, step, holding)
             return Outcome.completed(holding.key, await self._handle(step, holding))
-        except (NoFreeProcess, NotBegun):
+        except (NoFreeProcess, NoInput, NotBegun):
             return Outcome.released(holding.key)
         except CommitUnknown as error:
             logger.warning("%s: the answer to COMMIT was lost: it is done, or will run again", task, exc_info=error)
@@ -136,7 +146,7 @@ class Runner:
         )
 
     async def _handle(self, step: Step[Any, Any], holding: Holding) -> bytes:
-        flow_input = await self._flow_input(step, holding.task)
+        flow_input = await self._flow_input(step, holding)
         if self._processes is not None and step.options.executor == "process":
             return await self._handle_in_process(self._processes, step, holding, flow_input)
         if (named := self._named.get(step.options.executor or "")) is not None:
@@ -151,7 +161,7 @@ class Runner:
 
     async def _handle_and_settle(self, transactional: Transactional, step: Step[Any, Any], holding: Holding) -> Verdict:
         context = self._context(holding)
-        flow_input = await self._flow_input(step, holding.task)
+        flow_input = await self._flow_input(step, holding)
         attempt = transactional.attempt(step, holding.task, flow_input, context)
         executor = self._loop if step.is_async else self._threads
         try:
@@ -164,10 +174,16 @@ class Runner:
         verdict: Verdict = result.value
         return verdict
 
-    async def _flow_input(self, step: Step[Any, Any], task: Task) -> bytes | None:
-        if task.flow_input is None and step.binding.needs_flow_input:
-            return await self._inputs.load(task.run_id)
-        return task.flow_input
+    async def _flow_input(self, step: Step[Any, Any], holding: Holding) -> bytes | None:
+        """The run's input, if the step asks for it; raises NoInput if it does not come soon enough."""
+        task = holding.task
+        if task.flow_input is not None or not step.binding.needs_flow_input:
+            return task.flow_input
+        try:
+            async with asyncio.timeout(max(_INPUT_PATIENCE, task.timeout / 2) - holding.age):
+                return await self._inputs.load(task.run_id)
+        except TimeoutError:
+            raise NoInput from None
 
     async def _handle_in_process(
         self, processes: ProcessExecutor, step: Step[Any, Any], holding: Holding, flow_input: bytes | None
@@ -188,7 +204,7 @@ class Runner:
         """How a handler ended, in time."""
         holding.handler = future
         try:
-            in_time = await self._deadlines.wait(future, holding.task.timeout)
+            in_time = await self._deadlines.wait(future, time_for(holding))
         except asyncio.CancelledError:
             await self._abandon(future, holding)
             raise
@@ -219,6 +235,12 @@ class Runner:
             return task.flow_input if task.flow_input is not None else await self._inputs.load(task.run_id)
 
         return load
+
+
+def time_for(holding: Holding) -> float:
+    """Seconds that its handler has: the timeout, but where its input was long in coming what remains of its lease."""
+    timeout, age = holding.task.timeout, holding.age
+    return timeout if age <= _USUAL_WAIT else max(timeout + CANCEL_GRACE - age, timeout / 2)
 
 
 def _is_cancelled() -> bool:

@@ -162,7 +162,7 @@ class Watch:
 
     def _is_lost(self, culprit: Holding | None) -> bool:
         if culprit is not None:
-            return time.monotonic() - culprit.taken_at > culprit.task.timeout + _OVERTIME
+            return culprit.age > culprit.task.timeout + _OVERTIME
         longest = max((h.task.timeout for h in self._held), default=0)
         return self._blocked > max(longest + _OVERTIME, _LONGEST)
 
