@@ -70,8 +70,8 @@ def worker(
 
     A second signal exits at once, with 130. Exits with 4, by itself, when half of its slots are held by handlers that
     overran their timeout and cannot be stopped, or one of them blocks the event loop. Flows are stored at start, or
-    compared with those in the database;
-    handlers (pgflow.Handlers) serve the flows stored there as data, also those that come later.
+    compared with those in the database; handlers (pgflow.Handlers) serve the flows stored there as data, also those
+    that come later.
     """
     dsn, verbose, program = context.obj["dsn"], context.obj["verbose"], context.obj["program"]
     _log(verbose=verbose or dev)

@@ -41,8 +41,6 @@ Middleware: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 #: Seconds that a cancelled handler gets to end: its outcome must arrive before its lease ends, which is never later
 #: than the timeout + 2 s.
 CANCEL_GRACE = 1.0
-
-
 #: Seconds since its claim that a task waits for its run's input; where that is more, half of its timeout.
 _INPUT_PATIENCE = 1.0
 #: Seconds that a task may wait, in line and for a process, without its handler having less time for it.

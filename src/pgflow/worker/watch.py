@@ -88,11 +88,11 @@ class Watch:
             self._mouth.send(b"\0")
         self._thread.join()
         if self._owned:
-            self._hand_on_signals()
+            self._stop_overhearing()
         for closing in (self._heard, self._ear, self._mouth):
             closing.close()
 
-    def _hand_on_signals(self) -> None:
+    def _stop_overhearing(self) -> None:
         ours = self._mouth.fileno()
         if (present := signal.set_wakeup_fd(-1)) not in (ours, -1):
             signal.set_wakeup_fd(present)  # somebody else's

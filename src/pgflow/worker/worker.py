@@ -160,6 +160,7 @@ class Worker:
         try:
             return asyncio.run(self._run(drain=drain))
         finally:
+            self._owns_process = False
             if self._watch is not None:
                 self._watch.stop()
 
