@@ -29,7 +29,7 @@ _NOT_STARTED = 71
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
 #: Seconds after its grace period in which a child ends by itself (it says 2), or is killed.
-_OVERTIME = 4.0
+_OVERTIME = 5.0
 #: Seconds of work after which a child's earlier crashes are forgotten.
 _HEALTHY = 30.0
 
@@ -62,7 +62,7 @@ class Supervisor:
 
         Supervisor([sys.executable, "-m", "pgflow", "worker", "app"], count=4).run()
 
-    SIGINT or SIGTERM stops them all; a second one kills them, and a child that has not ended 4 s after its `grace`
+    SIGINT or SIGTERM stops them all; a second one kills them, and a child that has not ended 5 s after its `grace`
     period is killed, too: it may be in C code that holds the interpreter's lock. A child that crashed is started again,
     after a pause that doubles up to 30 s. One that was used wrongly (2), or found no database when it was first started
     (3), would do no better the next time: then all are stopped. `environment` is added to that of the children.
