@@ -274,7 +274,7 @@ async def test_a_function_that_does_not_yield_what_is_asked_for_is_refused(
     assert value(conn, "select count(*) from pgflow.workers") == 0
 
 
-async def test_what_is_opened_may_take_the_signals_and_the_worker_stops_all_the_same(dsn: str) -> None:
+def test_what_is_opened_may_take_the_signals_and_the_worker_stops_all_the_same(dsn: str) -> None:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     @asynccontextmanager
@@ -284,10 +284,9 @@ async def test_what_is_opened_may_take_the_signals_and_the_worker_stops_all_the_
         yield {}
 
     try:
-        assert await Worker([one_task_flow(lambda: 1)], dsn=dsn, executors=executors)._run(drain=False) == 0
+        assert Worker([one_task_flow(lambda: 1)], dsn=dsn, executors=executors).run() == 0
     finally:
         for number, handler in before.items():
-            asyncio.get_running_loop().remove_signal_handler(number)
             signal.signal(number, handler)
 
 

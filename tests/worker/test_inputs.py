@@ -9,7 +9,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from pgflow import AsyncClient
+from pgflow import AsyncClient, Flow, Worker
 from pgflow.db import AsyncDatabase
 from pgflow.worker import inputs as module
 from pgflow.worker.inputs import Inputs
@@ -90,3 +90,33 @@ async def test_closing_ends_the_waiting(
         waiting.cancel()
         inputs.close()
         await aeventually(lambda: inputs._loading.done())
+
+
+async def test_a_task_whose_input_does_not_come_goes_back_before_its_lease_is_lost(
+    dsn: str, conn: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = asyncio.Event()
+    load = Inputs._fetch
+
+    async def fetch(self: Inputs, run_ids: list) -> dict:
+        await there.wait()
+        return await load(self, run_ids)
+
+    monkeypatch.setattr(Inputs, "_fetch", fetch)
+    flow: Flow = Flow("waiting", timeout=2)
+    begun = []
+
+    @flow.map
+    def handler(n: int, flow_input: list) -> int:
+        begun.append(n)
+        return n
+
+    async with Worker([flow], dsn=dsn, lease=1), AsyncClient(dsn) as client:
+        run = await client.start(flow, [1])
+        # handed back again and again: the last attempt of a single one would be over by then, its lease included
+        await aeventually(lambda: value(conn, "select max(fence) from pgflow.step_tasks") >= 3)
+        assert begun == []
+        there.set()
+        assert (await client.wait(run, timeout=30)).output == {"handler": [1]}
+    assert begun == [1]
+    assert value(conn, "select (attempts_count, requeued_count)::text from pgflow.step_tasks") == "(1,0)"

@@ -6,6 +6,7 @@ import asyncio
 import signal
 import subprocess
 import threading
+import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import psycopg
 import pytest
 
 from pgflow import AsyncClient, Client, Context, Flow, Worker
+from tests.faults.proxy import Proxy
 from tests.support import aeventually, eventually, value
 from tests.worker.support import one_task_flow, process, tasks
 
@@ -269,6 +271,94 @@ async def test_a_worker_whose_database_does_not_answer_any_more_still_stops(
         await aeventually(lambda: asyncio.all_tasks() == {asyncio.current_task()})
     assert "2 results could not be stored" in caplog.text
     assert [task["status"] for task in tasks(conn, "only")] == ["started"] * 2
+
+
+#: Handlers that ignore their cancellation, and a thread that never ends.
+STUBBORN = """
+    import asyncio, sys, threading
+    from pgflow import Flow, Worker
+    from pgflow.worker.leftovers import exit_past_threads
+
+    flow = Flow("stopping", timeout=600)
+
+    @flow.map
+    async def handler(n: int) -> int:
+        sys.stdout.write(f"begun {n}\\n")
+        threading.Thread(target=threading.Event().wait).start()
+        while True:
+            try:
+                await asyncio.sleep(600)
+            except asyncio.CancelledError:
+                pass
+
+    sys.exit(exit_past_threads(Worker([flow], dsn=sys.argv[1], concurrency=2, grace=1).run()))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["silence", "refuse"])
+async def test_the_process_ends_within_two_seconds_of_grace_whatever_the_database_does(
+    dsn: str, tmp_path: Path, fault: str
+) -> None:
+    start(dsn)
+    async with Proxy(dsn) as network:
+        with process(tmp_path, STUBBORN, network.dsn) as running:
+            await asyncio.to_thread(begun, running, 2)
+            getattr(network, fault)()
+            asked = time.monotonic()
+            running.send_signal(signal.SIGTERM)
+            assert await asyncio.to_thread(running.wait, 60) == 0
+            took = time.monotonic() - asked
+            assert running.stderr is not None
+            said = running.stderr.read()
+        await network.heal()
+    assert "2 results could not be stored" in said
+    assert took < 1 + 2 + 3  # of which 3 s are for the end of a process on a busy machine
+
+
+@pytest.mark.slow
+async def test_leaving_the_block_takes_no_longer_where_the_network_is_silent(dsn: str) -> None:
+    began = asyncio.Event()
+
+    async def handler() -> None:
+        began.set()
+
+    async with Proxy(dsn) as network:
+        async with Worker([one_task_flow(handler)], dsn=network.dsn, grace=0.5), AsyncClient(dsn) as client:
+            await client.start("solo", None)
+            await began.wait()
+            network.silence()
+            asked = time.monotonic()
+        assert time.monotonic() - asked < 0.5 + 2 + 3
+        await network.heal()
+        # what was left behind ends by itself, as soon as psycopg has given up
+        await aeventually(lambda: not [t for t in asyncio.all_tasks() if "pgflow" in repr(t.get_coro())], within=40)
+
+
+@pytest.mark.slow
+def test_a_lifespan_that_never_closes_does_not_keep_the_process(
+    dsn: str, conn: psycopg.Connection, tmp_path: Path
+) -> None:
+    closing = """
+        import asyncio, contextlib, sys
+        from pgflow import Flow, Worker
+
+        flow = Flow("closing")
+        flow.step(slug="only")(lambda: None)
+
+        @contextlib.asynccontextmanager
+        async def lifespan(worker):
+            yield
+            print("closing", flush=True)
+            await asyncio.Event().wait()
+
+        sys.exit(Worker([flow], dsn=sys.argv[1], lifespan=lifespan, grace=0).run(drain=True))
+    """
+    with process(tmp_path, closing, dsn) as running:
+        said, log = running.communicate(timeout=60)
+    assert (running.returncode, said) == (0, "closing\n")
+    assert "the grace period and 2 s are over" in log
+    assert value(conn, "select stopped_at is not null from pgflow.workers")
 
 
 def test_run_works_until_it_is_stopped(dsn: str, tmp_path: Path, conn: psycopg.Connection) -> None:

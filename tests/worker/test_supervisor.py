@@ -40,7 +40,7 @@ PARENT = """
     from pgflow.worker import Supervisor
 
     logging.basicConfig()
-    sys.exit(Supervisor(sys.argv[2:], int(sys.argv[1])).run())
+    sys.exit(Supervisor(sys.argv[2:], int(sys.argv[1]), grace=0.5).run())
 """
 
 
@@ -96,6 +96,17 @@ def test_a_second_signal_kills_them_and_exits_at_once(tmp_path: Path) -> None:
         parent.send_signal(signal.SIGTERM)
         assert parent.wait(20) == 130
     eventually(lambda: all(is_gone(pid) for pid in children))
+
+
+@pytest.mark.slow
+def test_a_child_that_does_not_stop_is_killed_some_seconds_after_its_grace_period(tmp_path: Path) -> None:
+    with supervised(tmp_path, 1, after="import time; time.sleep(600)") as parent:
+        children = begun(tmp_path, 1)
+        parent.send_signal(signal.SIGTERM)
+        assert parent.wait(30) == 128 + signal.SIGKILL
+        assert parent.stderr is not None
+        assert f"worker process {children[0]} did not stop within 5.5 s: killing it" in parent.stderr.read()
+    assert is_gone(children[0])
 
 
 def test_a_child_that_was_killed_is_replaced(tmp_path: Path) -> None:

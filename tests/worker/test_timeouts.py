@@ -5,10 +5,15 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from uuid import UUID
 
 import psycopg
+import pytest
 
 from pgflow import AsyncClient, Context, Flow, Worker
+from pgflow.records import Task
+from pgflow.worker.held import Holding
+from pgflow.worker.runner import time_for
 from tests.support import aeventually
 from tests.worker.support import one_task_flow, tasks, work
 
@@ -117,3 +122,19 @@ async def test_a_handler_that_blocks_the_event_loop_does_not_lose_its_lease(dsn:
         await client.start(flow, None)
         await aeventually(lambda: tasks(conn, "only")[0]["status"] == "completed")
     assert tasks(conn, "only")[0]["fence"] == 1
+
+
+@pytest.mark.parametrize(
+    ("timeout", "waited", "time"),
+    [
+        (60, 0.5, 60),
+        (60, 1.9, 60),  # in line, and for a process
+        (60, 30, 31),  # for its input: its outcome must arrive before its lease ends, at 62 s
+        (1, 2.5, 0.5),
+    ],
+)
+def test_a_handler_that_begins_late_has_what_remains_of_its_lease(timeout: int, waited: float, time: float) -> None:
+    task = Task("f", UUID(int=7), "a", 0, 0, b"{}", None, 1, 1, 3, timeout, 5)
+    holding = Holding(task, task.key)
+    holding.taken_at -= waited
+    assert time_for(holding) == pytest.approx(time, abs=0.05)

@@ -11,7 +11,7 @@ import typer
 from pgflow.cli.flows import find_executors, find_function, find_served
 from pgflow.cli.program import Program
 from pgflow.cli.reload import changed_files
-from pgflow.config import SettingsError
+from pgflow.config import SettingsError, load
 from pgflow.worker import Supervisor, Worker
 from pgflow.worker.leftovers import exit_past_threads
 
@@ -69,8 +69,9 @@ def worker(
     """Work on flows until SIGINT or SIGTERM; then finish what runs, hand back the rest, and exit with 0.
 
     A second signal exits at once, with 130. Exits with 4, by itself, when half of its slots are held by handlers that
-    overran their timeout and cannot be stopped. Flows are stored at start, or compared with those in the database;
-    handlers (pgflow.Handlers) serve the flows stored there as data, also those that come later.
+    overran their timeout and cannot be stopped, or one of them blocks the event loop. Flows are stored at start, or
+    compared with those in the database; handlers (pgflow.Handlers) serve the flows stored there as data, also those
+    that come later.
     """
     dsn, verbose, program = context.obj["dsn"], context.obj["verbose"], context.obj["program"]
     _log(verbose=verbose or dev)
@@ -89,7 +90,8 @@ def worker(
         given = {**options, "executors": executors, "lifespan": lifespan}
         again = _command(program, flows, given, [flag for flag, is_set in flags.items() if is_set])
         changes = changed_files(flows) if reload else None
-        return Supervisor(again, processes, _environment(dsn), drain=drain, changes=changes).run()
+        patience = load(grace=grace).grace
+        return Supervisor(again, processes, _environment(dsn), grace=patience, drain=drain, changes=changes).run()
     found = {id(flow): flow for reference in flows for flow in find_served(reference)}
     around = find_function(lifespan) if lifespan is not None else None
     named = find_executors(executors) if executors is not None else None

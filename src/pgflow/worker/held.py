@@ -25,12 +25,18 @@ class Holding:
     taken_at: float = field(default_factory=time.monotonic)
     leased_at: float = field(init=False)
     job: asyncio.Task[Outcome | Verdict] | None = None
+    handler: asyncio.Future[Any] | None = None
     lost: bool = False
     _is_cancelled: bool = False
     _cancelled: threading.Event | None = None
 
     def __post_init__(self) -> None:
         self.leased_at = self.taken_at
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was claimed."""
+        return time.monotonic() - self.taken_at
 
     @property
     def cancelled(self) -> threading.Event:

@@ -8,7 +8,9 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import NoReturn
 
 logger = logging.getLogger("pgflow.worker")
 
@@ -44,9 +46,25 @@ def exit_past_threads(status: int) -> int:
         thread.join(max(deadline - time.monotonic(), 0))
     left = [thread.name for thread in threads if thread.is_alive()]
     if left:
-        logger.warning("exiting in spite of threads that handlers left behind: %s", ", ".join(left))
+        leave(status, "exiting in spite of threads that handlers left behind: %s", ", ".join(left))
+    return status
+
+
+def leave(status: int, why: str, *arguments: object) -> NoReturn:
+    """Ends the process, whatever goes on in it; says why, and flushes what was logged and printed before."""
+
+    def last_words() -> None:
+        logger.error(why, *arguments)
         logging.shutdown()
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(status)
-    return status
+
+    aside(last_words).join(_LAST)
+    os._exit(status)
+
+
+def aside(speak: Callable[..., None], *arguments: object) -> threading.Thread:
+    """Speaks in a thread: who holds the lock of a stream may be waiting for its reader, for ever."""
+    thread = threading.Thread(target=speak, args=arguments, name="pgflow-aside", daemon=True)
+    thread.start()
+    return thread

@@ -41,10 +41,18 @@ Middleware: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 #: Seconds that a cancelled handler gets to end: its outcome must arrive before its lease ends, which is never later
 #: than the timeout + 2 s.
 CANCEL_GRACE = 1.0
+#: Seconds since its claim that a task waits for its run's input; where that is more, half of its timeout.
+_INPUT_PATIENCE = 1.0
+#: Seconds that a task may wait, in line and for a process, without its handler having less time for it.
+_USUAL_WAIT = 2.0
 
 
 class HandlerTimeout(TimeoutError):
     """The handler did not end within its step's timeout."""
+
+
+class NoInput(Exception):
+    """The run's input has not come: the task should go back to the queue, before its lease cannot be kept any more."""
 
 
 class Runner:
@@ -84,13 +92,9 @@ class Runner:
         self._transactional = transactional
         self._complaints = Complaints()
 
-    async def close(self) -> None:
-        """Whatever handler still runs is left to itself, or killed with its process; executors with a name are not
-        ours to close."""
-        if self._processes is not None:
-            await self._processes.close()
-        if self._transactional is not None:
-            await self._transactional.close()
+    def close(self) -> None:
+        """Whatever handler still runs is left to itself. Processes, connections and executors with a name are closed
+        by who opened them."""
         self._inputs.close()
         self._loop.close()
         self._threads.close()
@@ -110,7 +114,7 @@ class Runner:
             if self._transactional is not None and step.options.transactional:
                 return await self._handle_and_settle(self._transactional, step, holding)
             return Outcome.completed(holding.key, await self._handle(step, holding))
-        except (NoFreeProcess, NotBegun):
+        except (NoFreeProcess, NoInput, NotBegun):
             return Outcome.released(holding.key)
         except CommitUnknown as error:
             logger.warning("%s: the answer to COMMIT was lost: it is done, or will run again", task, exc_info=error)
@@ -140,7 +144,7 @@ class Runner:
         )
 
     async def _handle(self, step: Step[Any, Any], holding: Holding) -> bytes:
-        flow_input = await self._flow_input(step, holding.task)
+        flow_input = await self._flow_input(step, holding)
         if self._processes is not None and step.options.executor == "process":
             return await self._handle_in_process(self._processes, step, holding, flow_input)
         if (named := self._named.get(step.options.executor or "")) is not None:
@@ -155,7 +159,7 @@ class Runner:
 
     async def _handle_and_settle(self, transactional: Transactional, step: Step[Any, Any], holding: Holding) -> Verdict:
         context = self._context(holding)
-        flow_input = await self._flow_input(step, holding.task)
+        flow_input = await self._flow_input(step, holding)
         attempt = transactional.attempt(step, holding.task, flow_input, context)
         executor = self._loop if step.is_async else self._threads
         try:
@@ -168,10 +172,16 @@ class Runner:
         verdict: Verdict = result.value
         return verdict
 
-    async def _flow_input(self, step: Step[Any, Any], task: Task) -> bytes | None:
-        if task.flow_input is None and step.binding.needs_flow_input:
-            return await self._inputs.load(task.run_id)
-        return task.flow_input
+    async def _flow_input(self, step: Step[Any, Any], holding: Holding) -> bytes | None:
+        """The run's input, if the step asks for it; raises NoInput if it does not come soon enough."""
+        task = holding.task
+        if task.flow_input is not None or not step.binding.needs_flow_input:
+            return task.flow_input
+        try:
+            async with asyncio.timeout(max(_INPUT_PATIENCE, task.timeout / 2) - holding.age):
+                return await self._inputs.load(task.run_id)
+        except TimeoutError:
+            raise NoInput from None
 
     async def _handle_in_process(
         self, processes: ProcessExecutor, step: Step[Any, Any], holding: Holding, flow_input: bytes | None
@@ -190,8 +200,9 @@ class Runner:
 
     async def _result_of(self, future: asyncio.Future[Result], holding: Holding, who: str = "the handler") -> Result:
         """How a handler ended, in time."""
+        holding.handler = future
         try:
-            in_time = await self._deadlines.wait(future, holding.task.timeout)
+            in_time = await self._deadlines.wait(future, time_for(holding))
         except asyncio.CancelledError:
             await self._abandon(future, holding)
             raise
@@ -222,6 +233,12 @@ class Runner:
             return task.flow_input if task.flow_input is not None else await self._inputs.load(task.run_id)
 
         return load
+
+
+def time_for(holding: Holding) -> float:
+    """Seconds that its handler has: the timeout, but where its input was long in coming what remains of its lease."""
+    timeout, age = holding.task.timeout, holding.age
+    return timeout if age <= _USUAL_WAIT else max(timeout + CANCEL_GRACE - age, timeout / 2)
 
 
 def _is_cancelled() -> bool:

@@ -19,7 +19,7 @@ from typing import Any
 
 logger = logging.getLogger("pgflow.worker")
 
-#: Exit statuses of a worker. The last one: half of its slots were lost to handlers that cannot be stopped.
+#: Exit statuses of a worker. The last one: it was lost to handlers that cannot be stopped, by half or all.
 DONE, WRONG_USE, NO_DATABASE, WORN_OUT = 0, 2, 3, 4
 INTERRUPTED = 130
 
@@ -28,16 +28,21 @@ _LIFELINE = "PGFLOW_LIFELINE_FD"
 _NOT_STARTED = 71
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
+#: Seconds after its grace period in which a child ends by itself (it says 2), or is killed.
+_OVERTIME = 5.0
 #: Seconds of work after which a child's earlier crashes are forgotten.
 _HEALTHY = 30.0
 
 
 @asynccontextmanager
-async def follow_parent(stop: Callable[[], None]) -> AsyncIterator[None]:
-    """Within the block `stop` is called when the supervisor wants it, or is dead; without one nothing happens."""
+async def follow_parent(stop: Callable[[], None]) -> AsyncIterator[int | None]:
+    """Within the block `stop` is called when the supervisor wants it, or is dead; yields the lifeline's descriptor.
+
+    Without a supervisor nothing happens, and it is None.
+    """
     lifeline = os.environ.pop(_LIFELINE, None)  # for this process alone, not for those that it starts
     if lifeline is None:
-        yield
+        yield None
         return
     loop, descriptor = asyncio.get_running_loop(), int(lifeline)
 
@@ -47,7 +52,7 @@ async def follow_parent(stop: Callable[[], None]) -> AsyncIterator[None]:
 
     loop.add_reader(descriptor, ended)
     try:
-        yield
+        yield descriptor
     finally:
         loop.remove_reader(descriptor)
 
@@ -57,9 +62,10 @@ class Supervisor:
 
         Supervisor([sys.executable, "-m", "pgflow", "worker", "app"], count=4).run()
 
-    SIGINT or SIGTERM stops them all; a second one kills them. A child that crashed is started again, after a pause
-    that doubles up to 30 s. One that was used wrongly (2), or found no database when it was first started (3), would
-    do no better the next time: then all are stopped. `environment` is added to that of the children.
+    SIGINT or SIGTERM stops them all; a second one kills them, and a child that has not ended 5 s after its `grace`
+    period is killed, too: it may be in C code that holds the interpreter's lock. A child that crashed is started again,
+    after a pause that doubles up to 30 s. One that was used wrongly (2), or found no database when it was first started
+    (3), would do no better the next time: then all are stopped. `environment` is added to that of the children.
 
     With `drain` a child that ended with 0 is not replaced. `changes` is something to iterate over while the children
     work: at each item they are stopped as by a signal, and started anew; one that was used wrongly waits for that.
@@ -71,12 +77,14 @@ class Supervisor:
         count: int,
         environment: Mapping[str, str] = MappingProxyType({}),
         *,
+        grace: float = 25.0,
         drain: bool = False,
         changes: AsyncIterator[object] | None = None,
     ) -> None:
         self._command = list(command)
         self._count = count
         self._environment = dict(environment)
+        self._patience = grace + _OVERTIME
         self._drain = drain
         self._changes = changes
         self._children: set[asyncio.subprocess.Process] = set()
@@ -138,7 +146,7 @@ class Supervisor:
         failures, is_first = 0, True
         while not self._stopping.is_set():
             began, changed = time.monotonic(), self._changed
-            code = await self._work()
+            code = await self._work(changed)
             if self._stopping.is_set():
                 self._status = self._status or _as_shells_say(code)
                 return
@@ -161,7 +169,7 @@ class Supervisor:
             logger.warning("worker process %s ended (%s): another starts in %.1f s", number, _how(code), pause)
             await first_of(changed.wait(), self._stopping.wait(), timeout=pause)
 
-    async def _work(self) -> int:
+    async def _work(self, changed: asyncio.Event) -> int:
         """Starts a child and waits for its end; returns its exit status, or minus the signal that killed it."""
         try:
             child = await asyncio.create_subprocess_exec(
@@ -175,6 +183,11 @@ class Supervisor:
             return _NOT_STARTED
         self._children.add(child)
         try:
+            await first_of(child.wait(), changed.wait(), self._stopping.wait())
+            await first_of(child.wait(), timeout=self._patience)
+            if child.returncode is None:
+                logger.error("worker process %s did not stop within %g s: killing it", child.pid, self._patience)
+                child.kill()
             return await child.wait()
         finally:
             self._children.discard(child)

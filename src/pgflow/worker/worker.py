@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import signal
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
@@ -25,6 +23,7 @@ from pgflow.worker import leftovers
 from pgflow.worker.completer import Completer
 from pgflow.worker.core import Core, OwnCore
 from pgflow.worker.drain import Drain
+from pgflow.worker.ending import Ending
 from pgflow.worker.fetcher import Fetcher
 from pgflow.worker.foreign import ForeignCore
 from pgflow.worker.heartbeat import Heartbeat
@@ -37,11 +36,12 @@ from pgflow.worker.roster import Roster
 from pgflow.worker.runner import Middleware, Runner
 from pgflow.worker.supervisor import WORN_OUT, first_of, follow_parent
 from pgflow.worker.transactional import Transactional, open_transactional
+from pgflow.worker.watch import Watch, exit_at_once
 
 logger = logging.getLogger("pgflow.worker")
 
-#: Seconds that the last results get to reach the database, once all handlers have ended or the grace period is over.
-_FLUSH_SECONDS = 2.0
+#: Seconds after the grace period that the last results get to reach the database.
+_FLUSH_SECONDS = 1.75
 #: Seconds for saying that we are gone.
 _GOODBYE_SECONDS = 0.5
 
@@ -129,10 +129,12 @@ class Worker:
         self._lifespan = lifespan
         self._middleware = middleware
         self._opened = AsyncExitStack()
+        self._watch: Watch | None = None
         self.worker_id = uuid4()
         self._stop_asked: asyncio.Event | None = None
         self._drain: Drain | None = None
-        self._may_end = False
+        self._owns_process = False
+        self._lifeline: int | None = None
         self._status = 0
         self._database = SharingDatabase(self.settings)
         self._core = self._make_core(core, dev=dev)
@@ -150,15 +152,22 @@ class Worker:
         With `drain` it stops by itself as soon as nothing is due (see `drained`).
         It is 0, or WORN_OUT (4) if the worker stopped by itself since half of its slots were lost to handlers that
         overran their timeout and cannot be stopped. A second signal exits at once, with status 130.
+
+        The process is ended where it could not go on or would not stop: with WORN_OUT when a handler blocks the event
+        loop for longer than its timeout, and at 2 s after the grace period whatever has not ended by then.
         """
-        return asyncio.run(self._run(drain=drain))
+        self._owns_process = True
+        try:
+            return asyncio.run(self._run(drain=drain))
+        finally:
+            self._owns_process = False
+            if self._watch is not None:
+                self._watch.stop()
 
     async def _run(self, *, drain: bool) -> int:
         self._hear_signals()
         asyncio.get_running_loop().set_default_executor(leftovers.UnwaitedThreads())
-        self._may_end = True
-        async with follow_parent(self.stop), self:
-            self._hear_signals()  # again: what was opened around the work may have taken them, as Ray does
+        async with follow_parent(self.stop) as self._lifeline, self:
             what = [*self._flows, *(["flows with handlers by name"] if self._handlers is not None else [])]
             logger.info("worker %s serves %s", self.worker_id, ", ".join(what))
             await (self.drained() if drain else self.stopped())
@@ -171,15 +180,14 @@ class Worker:
 
     def _wear_out(self) -> None:
         """Half of the slots are lost. Inside somebody else's program we go on with the rest."""
-        if self._may_end and not self._is_stopping:
+        if self._owns_process and not self._is_stopping:
             logger.error("half of the slots are held by handlers that overran their timeout: stopping, start me anew")
             self._status = WORN_OUT
             self.stop()
 
     def _on_signal(self, number: int) -> None:
         if self._stop_asked is None or self._stop_asked.is_set():
-            sys.stderr.write("pgflow: second signal, exiting at once\n")
-            os._exit(130)
+            exit_at_once()
         logger.warning(
             "%s: finishing what runs, for up to %g s (again: exit at once)",
             signal.Signals(number).name, self.settings.grace,
@@ -190,6 +198,8 @@ class Worker:
         """Asks the worker to stop: no new tasks; those running get `grace` seconds, then are handed back."""
         if self._stop_asked is not None:
             self._stop_asked.set()
+            if self._owns_process:  # else whoever has the block decides when it ends
+                self._ending.begin()
 
     @property
     def _is_stopping(self) -> bool:
@@ -218,18 +228,19 @@ class Worker:
 
     async def __aenter__(self) -> Self:
         self._stop_asked = asyncio.Event()
+        self._ending = Ending(self.settings.grace)
         async with AsyncExitStack() as opened:
             await self._database.open()
-            opened.push_async_callback(self._database.close)
+            opened.push_async_callback(self._ending.in_time, self._database.close)
             await self._core.prepare()
             if self._processes is not None:
-                opened.push_async_callback(self._processes.close)
+                opened.push_async_callback(self._ending.in_time, self._processes.close)
                 await self._processes.start()
             self._transactional = await open_transactional(
                 self._flows.values(), self._database.dsn, self.worker_id, self.settings.concurrency
             )
             if self._transactional is not None:
-                opened.push_async_callback(self._transactional.close)
+                opened.push_async_callback(self._ending.in_time, self._transactional.close)
             resources = await resources_of(self._lifespan, self, opened)
             named = await plugged_in(self._executors, self, self._flows.values(), opened)
             await self._core.register()
@@ -241,8 +252,12 @@ class Worker:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        async with self._opened:
-            await self._shut_down()
+        try:
+            async with self._opened:
+                await self._shut_down()
+        finally:
+            if self._watch is not None and not self._owns_process:
+                self._watch.stop()
 
     # -- parts
 
@@ -284,6 +299,12 @@ class Worker:
             self._services.append(self._roster)
 
     def _start(self) -> None:
+        if self._owns_process:
+            self._hear_signals()  # again: what was opened around the work may have taken them, as Ray does
+        self._watch = Watch(
+            self._held, self._ending, lambda: self._status, owned=self._owns_process, lifeline=self._lifeline
+        )
+        self._watch.start()
         self._heartbeat.start()
         for service in (self._completer, *self._services, self._fetcher):
             service.start()
@@ -294,31 +315,36 @@ class Worker:
         Results that wait for the database to come back have the whole grace period for it.
         """
         self.stop()
+        self._ending.begin()
         for holding in self._held.step_back():
             self._hand_back(holding)
-        loop = asyncio.get_running_loop()
-        grace_ends = loop.time() + self.settings.grace
-        hearing = [asyncio.create_task(service.stop()) for service in (self._fetcher, *self._services)]
-        await self._end_jobs(grace_ends)
+        stops = [service.stop for service in (self._fetcher, *self._services)]
+        hearing = asyncio.create_task(self._ending.in_time(*stops))
+        await self._end_jobs()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout_at(max(grace_ends, loop.time()) + _FLUSH_SECONDS):
-                await asyncio.wait(hearing)  # which, unlike gather, leaves them alone when its time is up
+            async with asyncio.timeout(self._ending.left(_FLUSH_SECONDS)):
+                await asyncio.wait({hearing})  # which leaves it alone when its time is up
                 await self._completer.flush()
         if len(self._held):
             logger.warning("%s results could not be stored; their tasks will run again", len(self._held))
-        await asyncio.gather(*hearing, self._completer.stop(), self._heartbeat.stop())
-        await self._runner.close()
+        await hearing
+        await self._ending.in_time(self._completer.stop, self._heartbeat.stop)
+        self._runner.close()
+        await self._ending.in_time(self._say_goodbye)
+
+    async def _end_jobs(self) -> None:
+        jobs = {h.job for h in self._held if h.job is not None and not h.job.done()}
+        if jobs:
+            _, late = await asyncio.wait(jobs, timeout=self._ending.left(0))
+            for job in late:
+                job.cancel()
+            if late:
+                await asyncio.wait(late, timeout=self._ending.left(_FLUSH_SECONDS))
+
+    async def _say_goodbye(self) -> None:
         with contextlib.suppress(Exception):
             async with asyncio.timeout(_GOODBYE_SECONDS):
                 await self._core.sign_off()
-
-    async def _end_jobs(self, grace_ends: float) -> None:
-        jobs = {h.job for h in self._held if h.job is not None and not h.job.done()}
-        if jobs:
-            _, late = await asyncio.wait(jobs, timeout=grace_ends - asyncio.get_running_loop().time())
-            for job in late:
-                job.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
 
     # -- flows that come and go
 
