@@ -64,6 +64,7 @@ def execute_dynamic(
     run_id: UUID | str | None = None,
     timeout: float | None = None,
     dsn: str | None = None,
+    executors: Executors[Worker] | None = None,
 ) -> dict[str, Any]:
     """Runs a flow that lives only in the database, with the functions that the caller brings, by step (or by the
     handler that a step names), and returns its output.
@@ -71,11 +72,15 @@ def execute_dynamic(
         result = pgflow.execute_dynamic("report", {"topic": "bees"}, {"fetch": fetch, "summarize": summarize})
 
     With a `run_id`, the same call goes on after a crash: a run of this id is worked on and waited for, and its input
-    is the one that it was started with. The functions' parameters are those of `Flow.of`. Raises FlowNotFound,
-    FlowDefinitionError where steps and functions do not fit, InvalidInputError also for a run of another flow, and
-    else what `execute` does.
+    is the one that it was started with. The functions' parameters and options are those of `Flow.of`, `executors` those
+    of Worker. Raises FlowNotFound, FlowDefinitionError where steps and functions do not fit, InvalidInputError also for
+    a run of another flow, and else what `execute` does.
     """
-    return _blocking(lambda: aexecute_dynamic(flow_slug, input, functions, run_id=run_id, timeout=timeout, dsn=dsn))
+    return _blocking(
+        lambda: aexecute_dynamic(
+            flow_slug, input, functions, run_id=run_id, timeout=timeout, dsn=dsn, executors=executors
+        )
+    )
 
 
 async def aexecute_dynamic(
@@ -86,12 +91,13 @@ async def aexecute_dynamic(
     run_id: UUID | str | None = None,
     timeout: float | None = None,
     dsn: str | None = None,
+    executors: Executors[Worker] | None = None,
 ) -> dict[str, Any]:
     """`execute_dynamic` for async code: the same, and the event loop stays free."""
     async with AsyncClient(dsn) as client:
         flow = Flow.of(await client.flows.get(flow_slug), functions)
         flow.encode_input(input)
-        async with Worker([flow], dsn=client.dsn, grace=_GRACE):
+        async with Worker([flow], dsn=client.dsn, grace=_GRACE, executors=executors):
             run = await _started(client, flow, input, run_id)
             return output_of(await client.wait(run, timeout=timeout))
 

@@ -96,6 +96,10 @@ BAD_STEPS = [
     ({"slug": "x", "depends_on": ["fetch"], "run_if": {"fech": 1}}, "step 'x': run_if.fech: no dependency"),
     ({"slug": "x", "initial_tasks": 1}, "step 'x': initial_tasks: initial_tasks is for maps"),
     ({"slug": "x", "timeout": 0}, "step 'x': timeout: Input should be greater than or equal to 1 (got 0)"),
+    (
+        {"slug": "x", "jitter": 0.5},
+        "step 'x': jitter: this option belongs to the handler, not to the flow's spec: @handlers(…, jitter=…)",
+    ),
     ({"slug": "x", "step_typ": "map"}, "step 'x': step_typ: there is no such key; did you mean 'step_type'?"),
     ({"slug": "run"}, "step 'run': slug: step slug 'run' is not valid"),
     ({"slug": "fetch", "timeout": 3}, "step 'fetch': slug: steps[0] has the slug 'fetch' already"),

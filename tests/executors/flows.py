@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pgflow import Context, Flow, Permanent, RetryAfter, Run
+from pgflow import Context, Flow, Handlers, Permanent, RetryAfter, Run
 from pgflow.errors import InvalidInputError
 
 local = Flow("process_local", base_delay=0, max_attempts=2, timeout=60)
@@ -82,6 +82,25 @@ def pick(flow_input: str, ctx: Context) -> int:
     if ctx.attempt == 1:
         raise {"busy": Busy, "wrong": KeyError, "later": lambda _: RetryAfter(0)}[flow_input](flow_input)
     return ctx.attempt
+
+
+tools = Handlers()
+
+
+@tools("elsewhere", executor="process")
+def elsewhere(input: Any, ctx: Context) -> list[Any]:
+    return [input, ctx.step_slug, os.getpid()]
+
+
+@tools("choosy")
+@Flow("decorated", retry_on=ConnectionError).step(executor="process", no_retry_on=Busy)
+def choosy(flow_input: str, ctx: Context) -> int:
+    return pick(flow_input, ctx)
+
+
+@tools(executor="pool", retry_on=ConnectionError)
+def pooled_pick(input: str, ctx: Context) -> int:
+    return pick(input, ctx)
 
 
 ends = Flow("process_ends", base_delay=0, max_attempts=2, timeout=60)

@@ -244,4 +244,4 @@ def test_a_script_without_a_guard_is_told_so(tmp_path: Path) -> None:
 
 def test_what_was_typed_at_a_prompt_is_refused(tmp_path: Path) -> None:
     done = python("-", cwd=tmp_path, given=SCRIPT + "asyncio.run(main())\n")
-    assert "put the flow into a module or a script" in done.stderr.splitlines()[-1]
+    assert "put it into a module or a script" in done.stderr.splitlines()[-1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 
 from pgflow import Context, Flow, FlowSpec, Handlers, needs
 from pgflow.errors import FlowDefinitionError
+from pgflow.flow.retry import NOTHING_SAID
 from pgflow.testing import run_inline
 
 
@@ -130,6 +133,95 @@ def test_a_step_of_a_flow_may_be_a_handler_too():
 
     assert handlers["again"]() == 1
     assert not hasattr(handlers["again"], "flow")
+
+
+def test_the_options_of_a_worker_go_with_a_handler():
+    flow = Flow("f", retry_on=OSError, max_delay=9)
+    handlers = Handlers()
+
+    @handlers("both", jitter=0.5, no_retry_on=KeyError)
+    @flow.step(executor="process", no_retry_on=ValueError, max_attempts=7, timeout=3)
+    def only() -> int:
+        return 1
+
+    @handlers(executor="pool", transactional=False)
+    def own_name() -> int:
+        return 2
+
+    assert (only(), own_name(), handlers["both"](), handlers["own_name"]()) == (1, 2, 1, 2)
+    given: dict[str, Any] = {**handlers, "step": flow.step(slug="other", jitter=1)(lambda: 3), "plain": lambda: 4}
+    made = Flow.of(spec(*({"slug": name, "max_attempts": 2} for name in given)), given).steps
+    both = {"retry_on": OSError, "no_retry_on": KeyError, "max_delay": 9, "jitter": 0.5}
+    for step in (made["both"], handlers.step("both", "map"), (handlers | Handlers()).step("both", "single")):
+        assert step is not None
+        assert (step.options.executor, asdict(step.retry)) == ("process", both)
+    assert made["both"].options.max_attempts == 2
+    assert made["both"].options.timeout is None
+    assert made["own_name"].options.executor == "pool"
+    assert (made["step"].retry.jitter, made["step"].retry.retry_on) == (1, OSError)
+    assert (made["plain"].options.executor, made["plain"].retry) == (None, NOTHING_SAID)
+
+
+def test_a_handler_with_options_may_become_a_step_again_or_another_s_handler():
+    handlers, others = Handlers(), Handlers()
+    handlers("a", executor="process", jitter=0.5)(lambda: 1)
+    others("b", jitter=1)(handlers["a"])
+    assert others.step("b", "single").options.executor == "process"
+    assert others.step("b", "single").retry.jitter == 1
+    flow = Flow("f")
+    flow.step(slug="c")(handlers["a"])
+    assert run_inline(flow, None).result == {"c": 1}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"max_attempts": 3},
+            "max_attempts is no option of a handler: it stands in the flow's spec, with the steps that",
+        ),
+        ({"timeout": 3}, "timeout is no option of a handler: it stands in the flow's spec"),
+        ({"run_if": {}}, "run_if is no option of a handler"),
+        ({"retri_on": OSError}, "a handler has no option 'retri_on'; did you mean 'retry_on'?"),
+        ({"executor": ""}, "executor must be 'process' or the name of one of the worker's, not ''"),
+        ({"transactional": 1}, "transactional must be True or False, not 1"),
+    ],
+)
+def test_other_options_are_refused_at_once(options: dict[str, Any], message: str):
+    with pytest.raises((TypeError, ValueError), match=re.escape(message)):
+        Handlers()("x", **options)
+    with pytest.raises((TypeError, ValueError), match=re.escape(message)):
+        Handlers()(**options)
+
+
+def test_options_that_no_worker_could_heed_are_found_at_once():
+    async def never(ctx: Context) -> None: ...
+
+    handlers = Handlers()
+    handlers("wild", jitter=2, retry_on=5)(lambda: 1)
+    handlers("loop", executor="process")(never)
+    handlers("bound", transactional=True)(never)
+    with pytest.raises(FlowDefinitionError) as raised:
+        handlers.check()
+    said = str(raised.value)
+    assert "handler 'wild': jitter must be a number from 0 to 1" in said
+    assert "handler 'wild': retry_on takes an exception class, or a list of them, not 5" in said
+    assert "handler 'loop': executor='process' is for plain functions" in said
+    assert "handler 'bound': transactional=True needs to know the whole flow: give the worker `Flow.of(spec, " in said
+    with pytest.raises(FlowDefinitionError) as raised:
+        Flow.of(spec({"slug": "wild"}, {"slug": "loop"}, {"slug": "bound"}), handlers).check()
+    assert len(raised.value.faults) == 3
+
+
+def test_a_run_in_memory_heeds_them():
+    handlers = Handlers()
+
+    @handlers("a", no_retry_on=ValueError)
+    def fail(input: str) -> None:
+        raise {"value": ValueError, "os": OSError}[input]
+
+    flow = Flow.of(spec({"slug": "a", "max_attempts": 3}), handlers)
+    assert [run_inline(flow, what).attempts["a"] for what in ("value", "os")] == [(1,), (3,)]
 
 
 @pytest.mark.parametrize("wrong", [5, None])

@@ -57,6 +57,11 @@ FAULTS = [
     (steps({"slug": "deps"}), "steps[0].slug: step slug 'deps' is not valid: parameters of this name"),
     (steps({"slug": 5}), "steps[0].slug: Input should be a valid string (got 5)"),
     (steps(a, stpes=[]), "stpes: there is no such key; did you mean 'steps'?"),
+    (
+        steps({**a, "retry_on": "OSError"}),
+        "steps[0].retry_on: this option belongs to the handler, not to the flow's spec",
+    ),
+    (steps(a, max_delay=5), "max_delay: this option belongs to the handler, not to the flow's spec: @handlers(…, max"),
     (steps({**a, "type": "map"}), "steps[0].type: there is no such key; did you mean 'step_type'?"),
     (steps({**a, "step_type": "many"}), "steps[0].step_type: Input should be 'single' or 'map' (got 'many')"),
     (steps({**a, "timeout": 0}), "steps[0].timeout: Input should be greater than or equal to 1 (got 0)"),

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
 import pytest
 
-from pgflow import AsyncClient, Context, Flow, FlowSpec, Handlers, Permanent, Worker
-from pgflow.errors import FlowDefinitionError
+from pgflow import AsyncClient, Context, Flow, FlowSpec, Handlers, Permanent, Worker, aexecute_dynamic
+from pgflow.errors import ExecutorError, FlowDefinitionError
 from pgflow.worker import roster
+from tests.executors import flows
 from tests.support import aeventually, rows, value
 from tests.worker.test_waking import idle
 
-#: Stored flows are not announced any more.
 #: Stored flows are not announced any more.
 QUIET = """
     create or replace function pgflow._announce_flow(p_flow_slug text) returns void language sql as $$
@@ -203,6 +205,75 @@ async def test_what_handlers_raise_means_what_it_means_elsewhere(dsn: str):
         await client.compile(made("f", {"slug": "flaky", "max_attempts": 9}))
         run = await client.wait(await client.start("f", None), timeout=60)
     assert (run.status, run.failed_task.attempt, run.error) == ("failed", 2, "Permanent: enough")
+
+
+async def ended(client: AsyncClient, slug: str, input: Any) -> Any:
+    """The error of a run, or its output; and how often its first task was tried."""
+    run = await client.wait(await client.start(slug, input), timeout=60)
+    return run.error or run.output, run.failed_task.attempt if run.failed_task else None
+
+
+async def test_what_a_handler_says_of_executors_and_retries_is_heeded(dsn: str):
+    base = {"max_attempts": 3, "base_delay": 0}
+    names = ("elsewhere", "choosy", "pooled_pick")
+    each = {"slug": "each", "handler": "elsewhere", "step_type": "map", "depends_on": ["elsewhere"]}
+    with ThreadPoolExecutor(1) as pool:
+        more = {"executors": {"pool": pool}, "handler_processes": 1}
+        async with Worker([flows.tools], dsn=dsn, **more), AsyncClient(dsn) as client:
+            for name in names:
+                await client.compile(made(name, {"slug": name, **base}, *([each] if name == "elsewhere" else [])))
+            output, _ = await ended(client, "elsewhere", 7)
+            first = [item[0] for item in output["each"]]
+            assert first[:2] == [7, "elsewhere"]
+            assert {item[2] for item in output["each"]} == {first[2]}
+            assert first[2] != os.getpid()
+            assert await ended(client, "choosy", "busy") == ("Busy: busy", 1)
+            assert await ended(client, "choosy", "wrong") == ("KeyError: 'wrong'", 1)
+            assert await ended(client, "choosy", "later") == ({"choosy": 2}, None)
+            assert await ended(client, "pooled_pick", "busy") == ({"pooled_pick": 2}, None)
+            assert await ended(client, "pooled_pick", "wrong") == ("KeyError: 'wrong'", 1)
+
+
+async def test_execute_dynamic_heeds_them_too(dsn: str, conn: psycopg.Connection):
+    async with AsyncClient(dsn) as client:
+        await client.compile(made("f", {"slug": "elsewhere"}, {"slug": "pooled_pick"}, {"slug": "end"}))
+    with ThreadPoolExecutor(1) as pool:
+        functions = {**flows.tools, "end": flows.end}
+        output = await aexecute_dynamic("f", "later", functions, dsn=dsn, executors={"pool": pool})
+    assert output["elsewhere"][:2] == ["later", "elsewhere"]
+    assert output["elsewhere"][2] != os.getpid()
+    assert output["pooled_pick"] == 2
+
+
+async def test_a_transactional_handler_works_where_its_flow_is_known(dsn: str, conn: psycopg.Connection):
+    conn.execute("create table told (what text)")
+    tools = Handlers()
+
+    @tools("tell", transactional=True)
+    async def tell(input: str, ctx: Context) -> str:
+        await ctx.connection.execute("insert into told values (%s)", (input,))
+        if ctx.attempt == 1:
+            raise ValueError
+        return input
+
+    with pytest.raises(FlowDefinitionError, match="handler 'tell': transactional=True needs to know the whole flow"):
+        Worker([tools], dsn=dsn)
+    spec = made("f", {"slug": "tell"})
+    async with AsyncClient(dsn) as client:
+        await client.compile(spec)
+        assert await aexecute_dynamic("f", "once", tools, dsn=dsn) == {"tell": "once"}
+        async with Worker([Flow.of(spec, tools)], dsn=dsn):
+            assert await finished(client, "f", "twice") == {"tell": "twice"}
+    assert rows(conn, "select what from told order by 1") == [("once",), ("twice",)]
+
+
+def test_executors_that_are_not_there_or_find_nothing_are_refused_before_any_io():
+    tools = Handlers()
+    tools("a", executor="process")(lambda: 1)
+    with pytest.raises(ExecutorError, match="handler 'a' runs in other processes, which cannot find the Handlers: ass"):
+        Worker([tools])
+    with pytest.raises(ExecutorError, match="handler 'pooled_pick' asks for executor 'pool', but the worker has 'proc"):
+        Worker([flows.tools])
 
 
 async def test_several_workers_share_a_flow_of_names(dsn: str):

@@ -22,7 +22,8 @@ from functools import cache
 from typing import Any, Literal, TypeAlias
 
 from pgflow.errors import ExecutorError, InvalidInputError, RetryAfter
-from pgflow.flow import Context, Flow, Step
+from pgflow.flow import Context, Flow, Handlers, Step
+from pgflow.flow.handlers import find_step
 
 _LONGEST_MESSAGE = 100_000
 _PR_SET_PDEATHSIG = 1
@@ -32,12 +33,14 @@ FailureKind: TypeAlias = Literal["raised", "permanent", "retry_after", "unfit"]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A task, as it crosses to the process; `context` holds the fields of its Context that can be pickled."""
+    """A task, as it crosses to the process; `context` holds the fields of its Context that can be pickled, and
+    `is_root` says that it is one of a single step without dependencies."""
 
     step: str
     input: bytes
     flow_input: bytes | None
     context: Mapping[str, Any]
+    is_root: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +108,7 @@ def run(job: Job) -> Answer:
     except BaseException as error:
         return _failed(_not_found(job.step, error), "raised")
     try:
-        arguments = step.binding.arguments(job.input, job.flow_input, _context(job))
+        arguments = step.binding.arguments(job.input, job.flow_input, _context(job), is_root=job.is_root)
     except BaseException as error:
         return _failed(error, "unfit" if isinstance(error, InvalidInputError) else "raised")
     try:
@@ -121,11 +124,11 @@ def run(job: Job) -> Answer:
 @cache
 def _find(name: str) -> Step[Any, Any]:
     module, _, rest = name.partition(":")
-    flow_name, _, slug = rest.partition("#")
-    flow = getattr(importlib.import_module(module), flow_name)
-    if not isinstance(flow, Flow):
-        raise TypeError(f"{module}:{flow_name} is no flow here")
-    return flow.steps[slug]
+    home_name, _, name_there = rest.partition("#")
+    home = getattr(importlib.import_module(module), home_name)
+    if not isinstance(home, Flow | Handlers):
+        raise TypeError(f"{module}:{home_name} is no flow here")
+    return find_step(home, name_there)
 
 
 def _not_found(name: str, why: BaseException) -> ExecutorError:

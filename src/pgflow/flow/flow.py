@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Generic, Self, overload
 
 from typing_extensions import ParamSpec, TypeVar
 
 from pgflow.errors import FlowDefinitionError, InvalidInputError
 from pgflow.flow import codec, drawing, location, options, shape
+from pgflow.flow.handler import Handler
 from pgflow.flow.plan import Plan, make_plan
 from pgflow.flow.retry import Exceptions, Retry
 from pgflow.flow.schedule import CatchUp, Schedule
 from pgflow.flow.slugs import did_you_mean
 from pgflow.flow.spec import OPTIONS_OF_STEPS, FlowSpec, StepSpec
-from pgflow.flow.step import NamedStep, SkipMode, Step, StepOptions
+from pgflow.flow.step import NamedStep, SkipMode, Step
 from pgflow.records import StepType
 
 In = TypeVar("In", default=Any)
@@ -78,14 +80,15 @@ class Flow(Generic[In, Out]):
 
         Parameters are those of decorated functions, and `input`: what the step works on (a map's element, the run's
         input for a step without dependencies, else `{step: output}` of them). Raises FlowDefinitionError with all
-        that does not fit: steps without a function, parameters that name other steps than those depended on.
+        that does not fit: steps without a function, parameters that name other steps than those depended on. What a
+        decorated step, or a handler of `Handlers`, says of executors, transactions and retries is kept.
         """
         flow = cls(spec.slug, max_attempts=spec.max_attempts, base_delay=spec.base_delay, timeout=spec.timeout)
         faults = []
         for step in spec.steps:
             name = step.slug if step.slug in functions else step.handled_by
             if name in functions:
-                flow._recorded.append(_named(flow, step, functions[name]))
+                flow._recorded.append(_named(flow, step, Handler.of(functions[name])))
             else:
                 faults.append(f"step {step.slug!r} has no function {name!r}{did_you_mean(name, functions)}")
         if faults:
@@ -183,7 +186,7 @@ class Flow(Generic[In, Out]):
         def decorate(fn: Callable[..., Any]) -> Step[Any, Any]:
             if not callable(fn):
                 raise TypeError(f"{decorator} decorates functions, not {fn!r}")
-            if isinstance(fn, Step):  # a handler may serve several flows
+            if isinstance(fn, Step | Handler):  # a handler may serve several flows
                 fn = fn.fn
             slug = given.slug or getattr(fn, "__name__", None) or type(fn).__name__
             step: Step[Any, Any] = Step(
@@ -271,14 +274,15 @@ class Flow(Generic[In, Out]):
         return raw
 
 
-def _named(flow: Flow[Any, Any], step: StepSpec, fn: Callable[..., Any]) -> NamedStep[Any, Any]:
+def _named(flow: Flow[Any, Any], step: StepSpec, handler: Handler) -> NamedStep[Any, Any]:
     is_map = step.step_type == "map"
-    said = StepOptions(**{name: getattr(step, name) for name in OPTIONS_OF_STEPS})
+    said = replace(handler.options, **{name: getattr(step, name) for name in OPTIONS_OF_STEPS})
     over = step.depends_on[0] if is_map and step.depends_on else None
     named: NamedStep[Any, Any] = NamedStep(
-        flow, fn, step.slug, step.step_type, said, () if is_map else step.depends_on, over
+        flow, handler.fn, step.slug, step.step_type, said, () if is_map else step.depends_on, over
     )
     named.handler = step.handler
+    named.origin = handler
     return named
 
 

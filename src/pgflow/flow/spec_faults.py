@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from pgflow.flow.handler import OPTIONS_OF_HANDLERS
 from pgflow.flow.slugs import did_you_mean
 from pgflow.flow.spec_graph import Sketch
 
@@ -30,6 +31,8 @@ def reason(detail: ErrorDetails, known: Iterable[str]) -> str:
     match detail["type"]:
         case "flow_spec":
             return detail["msg"]
+        case "extra_forbidden" if (option := detail["loc"][-1]) in OPTIONS_OF_HANDLERS:
+            return f"this option belongs to the handler, not to the flow's spec: @handlers(…, {option}=…)"
         case "extra_forbidden":
             return f"there is no such key{did_you_mean(str(detail['loc'][-1]), known)}"
         case "missing":

@@ -18,6 +18,8 @@ from pgflow.records import StepType
 if TYPE_CHECKING:
     from pgflow.flow.binding import Binding
     from pgflow.flow.flow import Flow
+    from pgflow.flow.handler import Handler
+    from pgflow.flow.handlers import Handlers
     from pgflow.flow.spec import StepSpec
 
 P = ParamSpec("P", default=...)
@@ -115,6 +117,16 @@ class Step(Generic[P, T]):
         return location.shown(code.co_filename, code.co_firstlineno)
 
     @property
+    def title(self) -> str:
+        """How messages to whoever runs a worker name it."""
+        return f"step {self.slug!r} of flow {self.flow.slug!r}"
+
+    @property
+    def found_as(self) -> tuple[Flow[Any, Any] | Handlers, str]:
+        """What other processes find it in, and under which name there."""
+        return self.flow, self.slug
+
+    @property
     def retry(self) -> Retry:
         """What is said of its retries: by the step itself, else by the flow."""
         return self.options.retry.over(self.flow.retry)
@@ -136,6 +148,15 @@ class NamedStep(Step[P, T]):
     `{step: output}` of its dependencies."""
 
     reserved = (*RESERVED, "input")
+    #: The function as it was found.
+    origin: Handler
+
+    @property
+    def found_as(self) -> tuple[Flow[Any, Any] | Handlers, str]:
+        """Where its function is at home, `type:name` there; without a home in its flow."""
+        if self.origin.home is None:
+            return super().found_as
+        return self.origin.home, f"{self.step_type}:{self.origin.name}"
 
 
 def plain_function(fn: Callable[..., Any]) -> Callable[..., Any]:

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, TypeVar
 from pgflow.config import SettingsError
 from pgflow.errors import ExecutorError
 from pgflow.executors import NamedExecutor
-from pgflow.flow import Flow, Step
+from pgflow.flow import Step
 from pgflow.flow.slugs import did_you_mean
 from pgflow.worker.lifespan import Lifespan, yielded
 
@@ -21,27 +21,27 @@ Executors: TypeAlias = Mapping[str, concurrent.futures.Executor] | Lifespan[W]
 
 
 async def plugged_in(
-    executors: Executors[W] | None, worker: W, flows: Iterable[Flow[Any, Any]], opened: AsyncExitStack
+    executors: Executors[W] | None, worker: W, steps: Iterable[Step[Any, Any]], opened: AsyncExitStack
 ) -> Mapping[str, NamedExecutor]:
-    """The executors that steps of the flows ask for; those that a function yields are closed with `opened`."""
+    """The executors that these steps ask for; those that a function yields are closed with `opened`."""
     if callable(executors):
         executors = await yielded("executors", "executors", executors, worker, opened)
-    return plug_in(executors, flows)
+    return plug_in(executors, steps)
 
 
 def plug_in(
-    executors: Mapping[str, concurrent.futures.Executor] | None, flows: Iterable[Flow[Any, Any]]
+    executors: Mapping[str, concurrent.futures.Executor] | None, steps: Iterable[Step[Any, Any]]
 ) -> Mapping[str, NamedExecutor]:
     """Raises SettingsError for what is no executor, and ExecutorError for a step that could not run in one."""
     executors = _checked(executors)
     wanted: dict[str, list[Step[Any, Any]]] = {}
-    for step in (step for flow in flows for step in flow.steps.values()):
+    for step in steps:
         if step.options.executor not in (None, "process"):
             wanted.setdefault(step.options.executor, []).append(step)
-    for name, steps in wanted.items():
+    for name, its_steps in wanted.items():
         if name not in executors:
-            raise ExecutorError(_unknown(name, steps[0], [*executors, "process"]))
-    return {name: NamedExecutor(name, executors[name], steps) for name, steps in wanted.items()}
+            raise ExecutorError(_unknown(name, its_steps[0], [*executors, "process"]))
+    return {name: NamedExecutor(name, executors[name], its_steps) for name, its_steps in wanted.items()}
 
 
 def _checked(executors: Any) -> Mapping[str, concurrent.futures.Executor]:
@@ -61,7 +61,4 @@ def _checked(executors: Any) -> Mapping[str, concurrent.futures.Executor]:
 
 def _unknown(name: str, step: Step[Any, Any], known: list[str]) -> str:
     hint = did_you_mean(name, known) or ": give it one by executors=, or `pgflow worker --executors`"
-    return (
-        f"step {step.slug!r} of flow {step.flow.slug!r} asks for executor {name!r}, but the worker has "
-        f"{', '.join(map(repr, known))}{hint}"
-    )
+    return f"{step.title} asks for executor {name!r}, but the worker has {', '.join(map(repr, known))}{hint}"

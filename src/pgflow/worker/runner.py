@@ -191,7 +191,7 @@ class Runner:
             return await self._output_of(child.submit(job), holding)
 
     def _job(self, name: str, task: Task, flow_input: bytes | None) -> Job:
-        return Job(name, task.input, flow_input, context_fields(task, self._worker_id))
+        return Job(name, task.input, flow_input, context_fields(task, self._worker_id), task.is_root_single)
 
     async def _output_of(self, future: asyncio.Future[Result], holding: Holding, who: str = "the handler") -> bytes:
         """What a handler elsewhere returned, as JSON text."""

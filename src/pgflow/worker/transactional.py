@@ -82,7 +82,7 @@ class Attempt:
 
     def _arguments(self, connection: Connection | AsyncConnection) -> dict[str, Any]:
         context = dataclasses.replace(self.context, open_connection=connection)
-        return self.step.binding.arguments(self.task.input, self.flow_input, context)
+        return self.step.binding.arguments(self.task.input, self.flow_input, context, is_root=self.task.is_root_single)
 
     def _settling(self, result: Result) -> Call[Verdict | None]:
         """What settles the task; raises what the handler raised, so that all is rolled back."""

@@ -17,7 +17,7 @@ from pgflow.config import Settings, SettingsError, load
 from pgflow.db import SharingDatabase
 from pgflow.errors import DatabaseError, DatabaseUnreachable
 from pgflow.executors import NamedExecutor, ProcessExecutor
-from pgflow.flow import Flow, Handlers
+from pgflow.flow import Flow, Handlers, Step
 from pgflow.records import Outcome, Polled, Task, TaskKey, Verdict
 from pgflow.worker import leftovers
 from pgflow.worker.completer import Completer
@@ -112,7 +112,7 @@ class Worker:
         for flow in flows:
             flow.check()
             if isinstance(flow, Handlers):
-                self._handlers = flow if self._handlers is None else self._handlers | flow
+                self._handlers = (self._handlers or Handlers()) | flow  # a copy: later ones would lack their executors
             elif self._flows.setdefault(flow.slug, flow) is not flow:
                 raise ValueError(f"two different flows have the slug {flow.slug!r}")
         #: Slugs of the flows that are served just now, as an ordered set; the listener looks into it.
@@ -122,9 +122,9 @@ class Worker:
             handler_processes=handler_processes, max_tasks_per_child=max_tasks_per_child,
         )  # fmt: skip
         if not callable(executors):
-            plug_in(executors, self._flows.values())  # what is wrong is said before any I/O
+            plug_in(executors, self._steps)  # what is wrong is said before any I/O
         self._executors = executors
-        self._processes = _processes(self._flows.values(), self.settings)
+        self._processes = _processes(self._steps, self.settings)
         self._transactional: Transactional | None = None
         self._lifespan = lifespan
         self._middleware = middleware
@@ -143,6 +143,12 @@ class Worker:
     def dsn(self) -> str:
         """The database's address; the embedded server's, if none was given. Known once the worker works."""
         return self._database.dsn
+
+    @property
+    def _steps(self) -> list[Step[Any, Any]]:
+        """Whatever may be worked on."""
+        by_name = [] if self._handlers is None else self._handlers.steps
+        return [*(step for flow in self._flows.values() for step in flow.steps.values()), *by_name]
 
     # -- life
 
@@ -242,7 +248,7 @@ class Worker:
             if self._transactional is not None:
                 opened.push_async_callback(self._ending.in_time, self._transactional.close)
             resources = await resources_of(self._lifespan, self, opened)
-            named = await plugged_in(self._executors, self, self._flows.values(), opened)
+            named = await plugged_in(self._executors, self, self._steps, opened)
             await self._core.register()
             self._build(resources, named)
             self._opened = opened.pop_all()
@@ -438,9 +444,9 @@ class Worker:
         return await self._core.settle(outcomes)
 
 
-def _processes(flows: Iterable[Flow[Any, Any]], settings: Settings) -> ProcessExecutor | None:
+def _processes(steps: Iterable[Step[Any, Any]], settings: Settings) -> ProcessExecutor | None:
     """Processes for the steps that want one; None if none does."""
-    steps = [step for flow in flows for step in flow.steps.values() if step.options.executor == "process"]
+    steps = [step for step in steps if step.options.executor == "process"]
     if not steps:
         return None
     return ProcessExecutor(steps, count=settings.handler_processes, max_tasks=settings.max_tasks_per_child)

@@ -182,12 +182,23 @@ def shorten(input: str, ctx: Context) -> str:
     return input[:3]
 
 
+@handlers("score", executor="process", retry_on=(OSError,), jitter=0.5)
+def score(input: str) -> float:
+    return len(input) / 2
+
+
+@handlers(no_retry_on=ValueError, max_delay=60)
+def weigh(input: str) -> float:
+    return score(input)
+
+
 @handlers
 async def search(flow_input: dict[str, str]) -> list[str]:
     return flow_input["topic"].split()
 
 
 assert_type(shorten("abcdef", Context()), str)
+assert_type(score("abc"), float)
 spec = pgflow.FlowSpec.read('{"slug": "report", "steps": [{"slug": "search"}]}')
 assert_type(spec, pgflow.FlowSpec)
 built = (
