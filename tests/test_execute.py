@@ -47,6 +47,19 @@ def test_execute_returns_the_output(dsn: str) -> None:
     assert execute(hello(), "Ada", dsn=dsn) == {"greet": "Hello, Ada!"}
 
 
+def test_bytes_go_in_and_out(dsn: str) -> None:
+    def flip(flow_input: bytes) -> bytes:
+        return flow_input[::-1]
+
+    def take(flip: bytes, flow_input: bytes) -> list[bytes]:
+        return [flip, flow_input]
+
+    flow: Flow[Any, Any] = Flow("binary")
+    flow.step(flip)
+    flow.step(take)
+    assert execute(flow, b"GNP\x89\x00\xff", dsn=dsn) == {"take": ["_wCJUE5H", "R05QiQD_"]}
+
+
 async def test_execute_works_inside_a_running_loop(dsn: str) -> None:
     assert execute(hello(), "Ada", dsn=dsn) == {"greet": "Hello, Ada!"}
     with pytest.raises(RunFailed):

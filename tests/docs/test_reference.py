@@ -25,6 +25,11 @@ def test_every_public_name_is_in_it() -> None:
     assert {f"pgflow.testing.{name}" for name in testing.__all__} <= shown
 
 
+def test_what_it_says_of_values_runs() -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (REFERENCE / "flows.md").read_text(), re.DOTALL)
+    exec(compile(code, "flows.md", "exec"), {"__name__": "page"})  # noqa: S102
+
+
 def test_the_page_of_sql_functions_is_fresh() -> None:
     command = [sys.executable, ROOT / "scripts" / "sql_functions_page.py", "--check"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Callable
 from typing import Any
 
@@ -81,6 +82,30 @@ def test_values_pass_through_json_and_annotations() -> None:
         return mail.to, 1
 
     assert run_inline(flow, {"to": "a"}).output == {"send": [["a", 1], ["b", 1]]}
+
+
+def test_bytes_are_bytes_on_both_ends_of_an_edge_and_base64_text_outside() -> None:
+    flow = Flow("binary")
+
+    @flow.step
+    def flip(flow_input: bytes) -> bytes:
+        return flow_input[::-1]
+
+    @flow.step
+    def cut(flip: bytes) -> list[bytes]:
+        return [flip[:2], flip[2:]]
+
+    @flow.map(over=cut)
+    def size(piece: bytes, flow_input: bytes) -> list[int]:
+        return [len(piece), len(flow_input)]
+
+    @flow.step
+    def kept(flip: bytes, size: list[list[int]], deps: dict[str, Any]) -> tuple[bytes, list[list[int]], str]:
+        return flip, size, deps["flip"]
+
+    run = run_inline(flow, b"GNP\x89\x00\xff")
+    assert run.output == {"kept": ["_wCJUE5H", [[2, 6], [4, 6]], "_wCJUE5H"]}
+    assert base64.urlsafe_b64decode(run.input) == b"GNP\x89\x00\xff"
 
 
 @pytest.mark.parametrize("falsy", [0, "", False, [], None])

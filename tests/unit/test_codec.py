@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum, IntEnum
@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from typing_extensions import TypedDict
 
 from pgflow.errors import InvalidInputError
-from pgflow.flow.codec import decode, encode
+from pgflow.flow.codec import decode, encode, encode_for
 from tests.support import value as db_value
 
 
@@ -59,12 +59,39 @@ class Loose(BaseModel):
     more: Any = None
 
 
+@dataclass
+class Blob:
+    data: bytes
+    more: list[bytes] = field(default_factory=list)
+
+
+class Utf8Model(BaseModel):
+    data: bytes
+
+
+@pydantic.dataclasses.dataclass
+class Utf8Dataclass:
+    data: list[bytes]
+
+
+class Base64Model(BaseModel):
+    model_config = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+    data: bytes
+
+
 class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
     n: int
 
 
 NAN = math.nan
+BYTES = b"\xff\x00\x89PNG\xfb\xef\xbe"
+BYTES_ARE_ANNOTATED = (
+    "bytes travel as base64 text, and only where an annotation says bytes (`-> bytes`, `flow_input: bytes`)"
+)
+BYTES_ARE_CONFIGURED = (
+    "bytes that are no UTF-8 need a model_config = ConfigDict(ser_json_bytes='base64', val_json_bytes='base64')"
+)
 WHEN = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
@@ -108,7 +135,7 @@ def test_an_annotation_of_any_part_does_not_change_json_values(value: Any):
     [
         (Model, Model(day=date(2026, 1, 2), price=Decimal("1.10")), b'{"day":"2026-01-02","price":"1.10"}'),
         (Point, Point(1.5, [1]), b'{"x":1.5,"more":[1]}'),
-        (Row, {"when": WHEN, "data": b"ab\n"}, b'{"when":"2026-01-02T03:04:05.678901Z","data":"ab\\n"}'),
+        (Row, {"when": WHEN, "data": b"ab\n"}, b'{"when":"2026-01-02T03:04:05.678901Z","data":"YWIK"}'),
         (datetime, WHEN, b'"2026-01-02T03:04:05.678901Z"'),
         (date, date(2026, 1, 2), b'"2026-01-02"'),
         (time, time(3, 4), b'"03:04:00"'),
@@ -117,7 +144,16 @@ def test_an_annotation_of_any_part_does_not_change_json_values(value: Any):
         (Decimal, Decimal("0.1000"), b'"0.1000"'),
         (Colour, Colour.RED, b'"red"'),
         (Level, Level.HIGH, b"3"),
-        (bytes, b"plain", b'"plain"'),
+        (bytes, BYTES, b'"_wCJUE5H----"'),
+        (bytes, b"plain", b'"cGxhaW4="'),
+        (bytes | None, BYTES, b'"_wCJUE5H----"'),
+        (list[bytes], [BYTES, b""], b'["_wCJUE5H----",""]'),
+        (dict[str, bytes | int], {"a": BYTES, "b": 1}, b'{"a":"_wCJUE5H----","b":1}'),
+        (Blob, Blob(BYTES), b'{"data":"_wCJUE5H----","more":[]}'),
+        (list[Blob], [Blob(BYTES, [b"ab"])], b'[{"data":"_wCJUE5H----","more":["YWI="]}]'),
+        (Base64Model, Base64Model(data=BYTES), b'{"data":"_wCJUE5H----"}'),
+        (tuple[bytes, Any], (BYTES, "x"), b'["_wCJUE5H----","x"]'),
+        (Utf8Model, Utf8Model(data=b"plain"), b'{"data":"plain"}'),
         (Path, Path("/tmp/x"), b'"/tmp/x"'),  # noqa: S108
         (set[int], {1}, b"[1]"),
         (tuple[int, str], (1, "a"), b'[1,"a"]'),
@@ -172,6 +208,47 @@ def test_a_model_of_other_class_with_fitting_fields_is_accepted():
     assert decode(encode(Other(n=1)), Loose) == Loose(more="")
 
 
+def test_bytes_may_be_written_in_either_alphabet_of_base64():
+    for raw in (b'"-_8="', b'"+/8="', b'"-_8"'):
+        assert decode(raw, bytes) == b"\xfb\xff"
+    with pytest.raises(InvalidInputError, match="Data should be valid base64"):
+        decode(b'"no base64"', bytes)
+
+
+@pytest.mark.parametrize("annotation", [Utf8Model, list[Utf8Model], Any])
+def test_a_model_writes_bytes_as_its_own_config_says(annotation: Any):
+    value = Utf8Model(data=b"\xff")
+    said = refusal([value] if annotation == list[Utf8Model] else value, annotation)
+    assert said.startswith(f"not JSON: {BYTES_ARE_CONFIGURED}, at $")
+    assert encode(Base64Model(data=BYTES)) == b'{"data":"_wCJUE5H----"}'
+
+
+def test_what_reads_an_input_says_where_it_has_bytes():
+    value = {"a": 1, "data": BYTES, "more": [b"x"]}
+    raw = b'{"a":1,"data":"_wCJUE5H----","more":["eA=="]}'
+    assert encode_for(value, [str, dict[str, Any], Blob]) == raw
+    assert encode_for([1, "x"], []) == b'[1,"x"]'
+    assert encode_for(Blob(BYTES), [Blob]) == b'{"data":"_wCJUE5H----","more":[]}'
+    for others in ([], [Any, dict[str, Any], str, Row]):
+        with pytest.raises(InvalidInputError, match="only where an annotation says bytes"):
+            encode_for(value, others)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({1}, "not JSON: a value of type set is no JSON, at $.a"),
+        ({(1, 2): 3}, "not JSON: a key of type tuple, at $.a"),
+        ("\0", "PostgreSQL cannot hold it: NUL character in the text at $.a"),
+        (NAN, "not JSON: nan at $.a"),
+    ],
+)
+def test_bytes_in_an_input_do_not_hide_what_else_is_wrong(bad: Any, message: str):
+    with pytest.raises(InvalidInputError) as raised:
+        encode_for({"data": BYTES, "a": bad}, [Blob])
+    assert str(raised.value) == message
+
+
 # ---------------------------------------------------------------------------------------- what is refused
 
 ANNOTATIONS = [Any, dict[str, Any]]
@@ -193,7 +270,10 @@ ANNOTATIONS = [Any, dict[str, Any]]
         (Loose(more="\0"), "PostgreSQL cannot hold it: NUL character in the text at $.a[1].more"),
         ("\\\0", "PostgreSQL cannot hold it: NUL character in the text at $.a[1]"),
         (Loose(more={"x": object()}), "not JSON: Unable to serialize unknown type: <class 'object'>, at $.a[1].more.x"),
-        (b"\xff", "at $.a[1]"),
+        (b"\xff", f"{BYTES_ARE_ANNOTATED}, at $.a[1]"),
+        (b"plain", f"{BYTES_ARE_ANNOTATED}, at $.a[1]"),
+        (Utf8Model(data=b"\xff"), f"{BYTES_ARE_CONFIGURED}, at $.a[1].data"),
+        (Utf8Dataclass([b"a", b"\xff"]), f"{BYTES_ARE_CONFIGURED}, at $.a[1].data[1]"),
     ],
 )
 def test_what_cannot_be_stored_is_refused_with_its_place(annotation: Any, bad: Any, message: str):
@@ -205,7 +285,8 @@ def test_what_cannot_be_stored_is_refused_with_its_place(annotation: Any, bad: A
     [
         ({1}, "a value of type set is no JSON, at $.a[0]"),
         (frozenset(), "a value of type frozenset is no JSON, at $.a[0]"),
-        (b"x", "a value of type bytes is no JSON, at $.a[0]"),
+        (b"x", f"{BYTES_ARE_ANNOTATED}, at $.a[0]"),
+        (bytearray(b"x"), f"{BYTES_ARE_ANNOTATED}, at $.a[0]"),
         (object(), "a value of type object is no JSON, at $.a[0]"),
         (len, "a value of type builtin_function_or_method is no JSON, at $.a[0]"),
         (Point, "a value of type type is no JSON, at $.a[0]"),

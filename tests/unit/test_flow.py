@@ -7,8 +7,9 @@ from inspect import currentframe
 from typing import Any
 
 import pytest
+from pydantic import BaseModel, ConfigDict
 
-from pgflow import Flow, Step
+from pgflow import Flow, FlowSpec, Step
 from pgflow.errors import FlowDefinitionError, InvalidInputError
 
 
@@ -252,3 +253,45 @@ def test_an_input_that_is_no_json_is_refused():
     flow.step(slug="a")(lambda: 1)
     with pytest.raises(InvalidInputError, match=r"at \$\.x"):
         flow.encode_input({"x": {1}})
+
+
+class Job(BaseModel):
+    model_config = ConfigDict(val_json_bytes="base64")
+    image: bytes
+
+
+def test_an_input_may_have_bytes_where_a_handler_says_so():
+    flow = Flow("f")
+    flow.step(slug="any")(lambda flow_input: 1)
+    with pytest.raises(InvalidInputError, match="bytes travel as base64 text, and only where an annotation says bytes"):
+        flow.encode_input({"image": b"\xff"})
+
+    @flow.step
+    def resize(flow_input: Job) -> bytes:
+        return flow_input.image
+
+    assert flow.encode_input({"image": b"\xff", "more": 1}) == b'{"image":"_w==","more":1}'
+    with pytest.raises(InvalidInputError, match=r"only where an annotation says bytes .*, at \$\.image"):
+        flow.encode_input({"image": b"\xff", "other": b"\xff"})
+
+    each = Flow("f")
+
+    @each.map
+    def size(image: bytes) -> int:
+        return len(image)
+
+    assert each.encode_input([b"\xff", b""]) == b'["_w==",""]'
+    with pytest.raises(InvalidInputError, match="only where an annotation says bytes"):
+        each.encode_input(b"\xff")
+
+
+def test_by_name_input_is_the_run_s_input_for_what_begins_it_only():
+    def double(input: bytes) -> bytes:
+        return input * 2
+
+    roots = FlowSpec.load({"slug": "f", "steps": [{"slug": "double"}]})
+    assert Flow.of(roots, {"double": double}).encode_input(b"\xff") == b'"_w=="'
+    later = {"slug": "double", "depends_on": ["start"]}
+    behind = FlowSpec.load({"slug": "f", "steps": [{"slug": "start"}, later]})
+    with pytest.raises(InvalidInputError, match="only where an annotation says bytes"):
+        Flow.of(behind, {"start": lambda input: 1, "double": double}).encode_input(b"\xff")

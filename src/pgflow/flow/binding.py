@@ -150,7 +150,7 @@ class Binding:
         would keep those of flows that are gone."""
         make: Any = TypedDict
         fields = {p.name: NotRequired[Annotated[p.annotation, Field(alias=p.source)]] for p in self._outputs}
-        return TypeAdapter(make("Inputs", fields))
+        return codec.make_adapter(make("Inputs", fields))
 
     @property
     def needs_flow_input(self) -> bool:

@@ -4,8 +4,9 @@
     decode(b'"2026-01-01"', datetime.date)    # datetime.date(2026, 1, 1)
 
 What has no annotation travels as plain JSON types. Models, dataclasses, dates, UUIDs, decimals and enums are written
-as pydantic writes them, a range as the list of its numbers; what JSON or PostgreSQL cannot hold (sets, bytes, NaN,
-NUL characters …) is refused, with the place in the value.
+as pydantic writes them, a range as the list of its numbers; what JSON or PostgreSQL cannot hold (sets, NaN, NUL
+characters …) is refused, with the place in the value. Bytes are base64 text (RFC 4648, 5: the alphabet that is safe in
+URLs) where the annotation says bytes, and refused elsewhere, since they would come back as another type.
 """
 
 from __future__ import annotations
@@ -14,23 +15,32 @@ import dataclasses
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
-from functools import lru_cache
+from functools import lru_cache, partial
+from itertools import zip_longest
 from pathlib import PurePath
 from typing import Any, TypeAlias
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_jsonable_python
+from typing_extensions import TypeAliasType
 
 from pgflow.errors import InvalidInputError
 
+# NaN must not become null behind the user's back: as a constant, PostgreSQL and we refuse it
+_CONFIG = ConfigDict(ser_json_inf_nan="constants", ser_json_bytes="base64", val_json_bytes="base64")
 _WRITTEN_BY_PYDANTIC = (BaseModel, datetime, date, time, timedelta, UUID, Decimal, Enum, PurePath)
 #: How a value that is no JSON by itself is written: as its JSON parts.
 _Writer: TypeAlias = Callable[[Any], Any]
+_BYTES_LIKE = (bytes, bytearray)
+_BYTES = "bytes travel as base64 text, and only where an annotation says bytes (`-> bytes`, `flow_input: bytes`)"
+_BYTES_OF_MODELS = (
+    "bytes that are no UTF-8 need a model_config = ConfigDict(ser_json_bytes='base64', val_json_bytes='base64')"
+)
 #: A NUL escape that is not itself escaped: PostgreSQL's jsonb cannot hold the character.
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 #: What PostgreSQL's jsonb holds at most (JENTRY_OFFLENMASK in its jsonb.h).
@@ -42,21 +52,43 @@ def encode(value: Any, annotation: Any = Any) -> bytes:
 
     Raises InvalidInputError that names the place of what does not fit.
     """
+    if annotation is Any:
+        return _storable(value, _plain, _default)
+    return _storable(value, partial(_annotated, annotation), _written_by_pydantic)
+
+
+def encode_for(value: Any, annotations: Iterable[Any]) -> bytes:
+    """A value as JSON text that is not checked, for handlers that read it by one of these annotations: bytes are fine
+    where that says bytes.
+
+    Raises InvalidInputError as `encode` does.
+    """
     try:
-        raw = _plain(value) if annotation is Any else _annotated(value, annotation)
+        return encode(value)
+    except InvalidInputError:
+        raw = _storable(value, _plain_with_bytes, _default_with_bytes)  # raises what is wrong beside bytes
+        if not any(_brings_bytes_back(raw, value, annotation) for annotation in annotations):
+            raise
+        return raw
+
+
+def _storable(value: Any, encoded: Callable[[Any], bytes], write: _Writer) -> bytes:
+    """What PostgreSQL can hold of a value, or why it cannot; `write` tells where in it something is wrong."""
+    try:
+        raw = encoded(value)
     except ValidationError as error:
         raise InvalidInputError(explain(error)) from error
     except RecursionError as error:
         raise InvalidInputError("not JSON: it is nested too deeply") from error
     except (TypeError, ValueError) as error:
-        raise InvalidInputError(f"not JSON: {_first_fault(value, annotation) or error}") from error
+        raise InvalidInputError(f"not JSON: {_first_fault(value, write) or error}") from error
     if len(raw) > MOST_BYTES:  # sent as it is, it could cost the connection, again and again
         raise InvalidInputError(
             f"{len(raw):,} bytes of JSON are too many for PostgreSQL, which "
             f"holds {MOST_BYTES:,}: keep it elsewhere, and pass on where"
         )
     if b"\\u0000" in raw and _NUL.search(raw):
-        where = _first_fault(value, annotation) or "NUL character in a text"
+        where = _first_fault(value, write) or "NUL character in a text"
         raise InvalidInputError(f"PostgreSQL cannot hold it: {where}")
     return raw
 
@@ -81,20 +113,22 @@ def adapter(annotation: Any) -> TypeAdapter[Any]:
     try:
         return _cached_adapter(annotation)
     except TypeError:  # an unhashable annotation: Annotated with a list, say
-        return _make_adapter(annotation)
+        return make_adapter(annotation)
 
 
-def _make_adapter(annotation: Any) -> TypeAdapter[Any]:
+def make_adapter(annotation: Any) -> TypeAdapter[Any]:
+    """The same, not kept."""
     try:
-        # NaN must not become null behind the user's back: as a constant, PostgreSQL and we refuse it
-        return TypeAdapter(annotation, config=ConfigDict(ser_json_inf_nan="constants"))
+        return TypeAdapter(annotation, config=_CONFIG)
     except PydanticUserError as error:
         if error.code != "type-adapter-config-unused":
             raise
-        return TypeAdapter(annotation)
+        # a dataclass or TypedDict without a config of its own heeds ours within something else only
+        value: Any = TypeAliasType("Value", annotation)
+        return TypeAdapter(value, config=_CONFIG)
 
 
-_cached_adapter = lru_cache(maxsize=None)(_make_adapter)
+_cached_adapter = lru_cache(maxsize=None)(make_adapter)
 
 
 def explain(error: ValidationError) -> str:
@@ -108,7 +142,7 @@ def explain(error: ValidationError) -> str:
     return "; ".join(parts)
 
 
-def _annotated(value: Any, annotation: Any) -> bytes:
+def _annotated(annotation: Any, value: Any) -> bytes:
     convert = adapter(annotation)
     valid = convert.validate_python(value)
     raw = convert.dump_json(valid, warnings="error")
@@ -116,12 +150,84 @@ def _annotated(value: Any, annotation: Any) -> bytes:
         json.loads(raw, parse_constant=_refuse_constant)
     if b"null" in raw:
         _refuse_hidden_nan(convert, valid)
+    if _has_any(convert) and (place := _untyped_bytes(convert, valid, raw)):
+        raise ValueError(f"{_BYTES}, at {place}")
     return raw
 
 
 def _refuse_hidden_nan(convert: TypeAdapter[Any], valid: Any) -> None:
     """Models and pydantic's dataclasses do not heed an adapter's config: a null of theirs may have been a NaN."""
     json.dumps(convert.dump_python(valid, warnings=False), allow_nan=False, skipkeys=True, default=_ignore)
+
+
+# ---------------------------------------------------------------------------------------- bytes
+
+
+def _brings_bytes_back(raw: bytes, value: Any, annotation: Any) -> bool:
+    convert = adapter(annotation)
+    try:
+        read = convert.validate_json(raw)
+    except Exception:  # a user's validator may raise anything
+        return False
+    return not any(_bytes_not_in(_parts(convert, read), _parts(adapter(Any), value), "$"))
+
+
+def _untyped_bytes(convert: TypeAdapter[Any], value: Any, raw: bytes) -> str | None:
+    """Where a value has bytes, written as base64, that whoever reads it by the same annotation takes for a text."""
+    given = _parts(convert, value)
+    if not _holds_bytes(given):
+        return None
+    try:
+        read = convert.validate_json(raw)
+    except ValidationError:  # what is written is not what is read: computed fields, say
+        return None
+    return next(_bytes_not_in(_parts(convert, read), given, "$"), None)
+
+
+def _parts(convert: TypeAdapter[Any], value: Any) -> Any:
+    return convert.dump_python(value, by_alias=True, warnings=False)
+
+
+def _holds_bytes(parts: Any) -> bool:
+    found = []
+
+    def note(item: Any) -> Any:
+        if isinstance(item, _BYTES_LIKE):
+            found.append(item)
+        return list(item) if isinstance(item, set | frozenset) else None
+
+    json.dumps(parts, skipkeys=True, default=note)
+    return bool(found)
+
+
+def _bytes_not_in(read: Any, given: Any, path: str) -> Iterator[str]:
+    match given:
+        case bytes() | bytearray():
+            if not isinstance(read, _BYTES_LIKE):
+                yield path
+        case Mapping():
+            fields = read if isinstance(read, Mapping) else {}
+            for key, item in given.items():
+                yield from _bytes_not_in(fields.get(key), item, f"{path}.{key}")
+        case list() | tuple():
+            items = read if isinstance(read, list | tuple) else ()
+            for index, (item, other) in enumerate(zip_longest(given, items)):
+                yield from _bytes_not_in(other, item, f"{path}[{index}]")
+
+
+@lru_cache(maxsize=1000)
+def _has_any(convert: TypeAdapter[Any]) -> bool:
+    """Whether an annotation leaves a part of its values open."""
+    return _is_any_in(convert.core_schema)
+
+
+def _is_any_in(schema: Any) -> bool:
+    if isinstance(schema, dict):
+        return schema.get("type") == "any" or any(map(_is_any_in, schema.values()))
+    return isinstance(schema, list | tuple) and any(map(_is_any_in, schema))
+
+
+# ---------------------------------------------------------------------------------------- plain values
 
 
 def _refuse_constant(name: str) -> None:
@@ -132,9 +238,17 @@ def _ignore(_: Any) -> None:
     return None
 
 
-def _plain(value: Any) -> bytes:
-    text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"), default=_default)
+def _plain(value: Any, default: _Writer | None = None) -> bytes:
+    text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"), default=default or _default)
     return text.encode()
+
+
+def _plain_with_bytes(value: Any) -> bytes:
+    return _plain(value, _default_with_bytes)
+
+
+def _default_with_bytes(value: Any) -> Any:
+    return _written_by_pydantic(value) if isinstance(value, _BYTES_LIKE) else _default(value)
 
 
 def _default(value: Any) -> Any:
@@ -142,20 +256,31 @@ def _default(value: Any) -> Any:
         return _written_by_pydantic(value)
     if isinstance(value, range):
         return list(value)
+    if isinstance(value, _BYTES_LIKE):
+        raise TypeError(_BYTES)
     raise TypeError(f"a value of type {type(value).__name__} is no JSON")
 
 
 def _written_by_pydantic(value: Any) -> Any:
     if isinstance(value, BaseModel) or dataclasses.is_dataclass(value):
         _refuse_hidden_nan(adapter(Any), value)
-    return to_jsonable_python(value, inf_nan_mode="constants")
+    return to_jsonable_python(value, inf_nan_mode="constants", bytes_mode="base64")
 
 
-def _first_fault(value: Any, annotation: Any) -> str | None:
+def _written_as_utf8(value: Any) -> Any:
+    """As a model writes its fields if its config does not say how bytes are written."""
+    if isinstance(value, _BYTES_LIKE):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            raise ValueError(_BYTES_OF_MODELS) from None
+    return _written_by_pydantic(value)
+
+
+def _first_fault(value: Any, write: _Writer) -> str | None:
     """Where in a value something is that JSON or PostgreSQL cannot hold; only looked for after a failure."""
-    writer = _default if annotation is Any else _written_by_pydantic
     try:
-        return next(_faults(value, "$", writer), None)
+        return next(_faults(value, "$", write), None)
     except RecursionError:
         return None
 
@@ -180,7 +305,7 @@ def _faults(value: Any, path: str, write: _Writer) -> Iterator[str]:
             for index, item in enumerate(value):
                 yield from _faults(item, f"{path}[{index}]", write)
         case _ if (parts := _fields(value)) is not None:
-            yield from _faults(parts, path, _written_by_pydantic)
+            yield from _faults(parts, path, _written_as_utf8 if _writes_utf8(value) else _written_by_pydantic)
         case _:
             try:
                 written = write(value)
@@ -193,8 +318,15 @@ def _faults(value: Any, path: str, write: _Writer) -> Iterator[str]:
 def _key_faults(key: Any, path: str, write: _Writer) -> Iterator[str]:
     if isinstance(key, str):
         yield from _faults(key, f"{path} (key)", write)
-    elif write is _default and not isinstance(key, int | float | None):
+    elif write in (_default, _default_with_bytes) and not isinstance(key, int | float | None):
         yield f"a key of type {type(key).__name__}, at {path}"
+
+
+def _writes_utf8(value: Any) -> bool:
+    """Whether a model, or a dataclass of pydantic's, has a config of its own that leaves bytes to the default."""
+    name = "model_config" if isinstance(value, BaseModel) else "__pydantic_config__"
+    config: ConfigDict | None = getattr(value, name, None)
+    return config is not None and config.get("ser_json_bytes", "utf8") == "utf8"
 
 
 def _fields(value: Any) -> dict[str, Any] | None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import GenericAlias
 from typing import Any, Generic, Self, overload
 
 from typing_extensions import ParamSpec, TypeVar
 
 from pgflow.errors import FlowDefinitionError, InvalidInputError
 from pgflow.flow import codec, drawing, location, options, shape
+from pgflow.flow.binding import read_signature
 from pgflow.flow.handler import Handler
 from pgflow.flow.plan import Plan, make_plan
 from pgflow.flow.retry import Exceptions, Retry
@@ -264,14 +266,27 @@ class Flow(Generic[In, Out]):
         return f"<Flow {self.slug!r} of {len(self._recorded)} steps>"
 
     def encode_input(self, value: Any) -> bytes:
-        """A run's input as JSON text; raises InvalidInputError if it is none, or no list where one is needed."""
-        raw = codec.encode(value)
+        """A run's input as JSON text; raises InvalidInputError if it is none, or no list where one is needed.
+
+        It is not checked against annotations, but bytes are fine only where one says bytes.
+        """
+        raw = codec.encode_for(value, (a for step in self.steps.values() for a in _input_annotations(step)))
         if self.plan.root_map is not None and not raw.startswith(b"["):
             raise InvalidInputError(
                 f"flow {self.slug!r} has a root map step {self.plan.root_map!r}: its input must be a list, "
                 f"not {type(value).__name__}"
             )
         return raw
+
+
+def _input_annotations(step: Step[Any, Any]) -> Iterator[Any]:
+    """What the parameters of a step that take the run's input, or elements of it, say of it."""
+    is_root = not step.dependencies and step.options.initial_tasks is None
+    for parameter in read_signature(step).parameters:
+        if parameter.role == "flow_input" or (parameter.role == "input" and is_root and step.step_type == "single"):
+            yield parameter.annotation
+        elif parameter.role in ("element", "input") and is_root and step.step_type == "map":
+            yield GenericAlias(list, (parameter.annotation,))
 
 
 def _named(flow: Flow[Any, Any], step: StepSpec, handler: Handler) -> NamedStep[Any, Any]:
