@@ -294,7 +294,14 @@ def _named(flow: Flow[Any, Any], step: StepSpec, handler: Handler) -> NamedStep[
     said = replace(handler.options, **{name: getattr(step, name) for name in OPTIONS_OF_STEPS})
     over = step.depends_on[0] if is_map and step.depends_on else None
     named: NamedStep[Any, Any] = NamedStep(
-        flow, handler.fn, step.slug, step.step_type, said, () if is_map else step.depends_on, over
+        flow,
+        handler.fn,
+        step.slug,
+        step.step_type,
+        said,
+        () if is_map else step.depends_on,
+        over,
+        tuple(said.retry.faults()),
     )
     named.handler = step.handler
     named.origin = handler
