@@ -22,6 +22,7 @@ from pgflow.client.arguments import (
     SAME_INPUT,
     check_compiled,
     check_listing,
+    checked_age,
     checked_keys,
     encode_input,
     encode_inputs,
@@ -32,7 +33,7 @@ from pgflow.client.arguments import (
 from pgflow.client.news import news_of
 from pgflow.config import load
 from pgflow.db import AsyncDatabase, callers
-from pgflow.errors import DatabaseUnreachable, FlowNotFound, InvalidInputError, RunNotFound, RunTimeout
+from pgflow.errors import DatabaseUnreachable, FlowNotFound, RunNotFound, RunTimeout
 from pgflow.flow import Flow, FlowSpec, codec
 from pgflow.flow.flow import In, Out
 from pgflow.records import Progress, Pruned, Run
@@ -246,13 +247,12 @@ class AsyncClient:
             await client.prune(timedelta(days=30))
 
         Runs with their steps and tasks, archived messages, workers not heard of since. Runs that have not ended stay,
-        however old. Raises InvalidInputError for an age below 0.
+        however old. Raises InvalidInputError for what is no age.
         """
-        if older_than < timedelta():
-            raise InvalidInputError(f"older_than must be an age, not {older_than}: timedelta(days=30), say")
-        pruned = await self._database.run(calls.count_prunable(older_than))
+        age = checked_age(older_than)
+        pruned = await self._database.run(calls.count_prunable(age))
         if not dry_run:
-            await self._database.run(calls.prune_data_older_than(older_than))
+            await self._database.run(calls.prune_data_older_than(age))
         return pruned
 
     # -- looking

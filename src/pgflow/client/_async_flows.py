@@ -8,6 +8,7 @@ from typing import TypeAlias
 from typing_extensions import Unpack
 
 from pgflow import calls
+from pgflow.client.arguments import checked_age
 from pgflow.db import AsyncDatabase
 from pgflow.errors import FlowDefinitionError, FlowNotFound, InvalidInputError
 from pgflow.flow import FlowSpec, StepSpec, shape
@@ -89,9 +90,15 @@ class AsyncFlows:
         if not await self._database.run(calls.delete_flow(slug)):
             raise FlowNotFound(slug)
 
-    async def prune(self, older_than: timedelta) -> _Slugs:
-        """Deletes the flows that are data, were not changed for so long, and have no runs; returns their slugs.
+    async def prune(self, older_than: timedelta, *, dry_run: bool = False) -> _Slugs:
+        """Deletes the flows that are data, were not changed for so long, and have neither runs nor schedules; returns
+        their slugs. With `dry_run` it only says which.
 
-        await client.flows.prune(timedelta(days=30))
+            await client.flows.prune(timedelta(days=30))
+
+        Raises InvalidInputError for what is no age.
         """
-        return await self._database.run(calls.prune_dynamic_flows(older_than))
+        age = checked_age(older_than)
+        return await self._database.run(
+            calls.prunable_dynamic_flows(age) if dry_run else calls.prune_dynamic_flows(age)
+        )

@@ -21,6 +21,7 @@ from pgflow.client.arguments import (
     SAME_INPUT,
     check_compiled,
     check_listing,
+    checked_age,
     checked_keys,
     encode_input,
     encode_inputs,
@@ -31,7 +32,7 @@ from pgflow.client.arguments import (
 from pgflow.client.news import news_of
 from pgflow.config import load
 from pgflow.db import Database, callers
-from pgflow.errors import DatabaseUnreachable, FlowNotFound, InvalidInputError, RunNotFound, RunTimeout
+from pgflow.errors import DatabaseUnreachable, FlowNotFound, RunNotFound, RunTimeout
 from pgflow.flow import Flow, FlowSpec, codec
 from pgflow.flow.flow import In, Out
 from pgflow.records import Progress, Pruned, Run
@@ -243,13 +244,12 @@ class Client:
             client.prune(timedelta(days=30))
 
         Runs with their steps and tasks, archived messages, workers not heard of since. Runs that have not ended stay,
-        however old. Raises InvalidInputError for an age below 0.
+        however old. Raises InvalidInputError for what is no age.
         """
-        if older_than < timedelta():
-            raise InvalidInputError(f"older_than must be an age, not {older_than}: timedelta(days=30), say")
-        pruned = self._database.run(calls.count_prunable(older_than))
+        age = checked_age(older_than)
+        pruned = self._database.run(calls.count_prunable(age))
         if not dry_run:
-            self._database.run(calls.prune_data_older_than(older_than))
+            self._database.run(calls.prune_data_older_than(age))
         return pruned
 
     # -- looking

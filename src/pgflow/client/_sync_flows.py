@@ -8,6 +8,7 @@ from typing import TypeAlias
 from typing_extensions import Unpack
 
 from pgflow import calls
+from pgflow.client.arguments import checked_age
 from pgflow.db import Database
 from pgflow.errors import FlowDefinitionError, FlowNotFound, InvalidInputError
 from pgflow.flow import FlowSpec, StepSpec, shape
@@ -89,9 +90,13 @@ class Flows:
         if not self._database.run(calls.delete_flow(slug)):
             raise FlowNotFound(slug)
 
-    def prune(self, older_than: timedelta) -> _Slugs:
-        """Deletes the flows that are data, were not changed for so long, and have no runs; returns their slugs.
+    def prune(self, older_than: timedelta, *, dry_run: bool = False) -> _Slugs:
+        """Deletes the flows that are data, were not changed for so long, and have neither runs nor schedules; returns
+        their slugs. With `dry_run` it only says which.
 
-        client.flows.prune(timedelta(days=30))
+            client.flows.prune(timedelta(days=30))
+
+        Raises InvalidInputError for what is no age.
         """
-        return self._database.run(calls.prune_dynamic_flows(older_than))
+        age = checked_age(older_than)
+        return self._database.run(calls.prunable_dynamic_flows(age) if dry_run else calls.prune_dynamic_flows(age))

@@ -16,6 +16,9 @@ from pgflow.records import Run, RunStatus
 #: Characters of an idempotency key: what PostgreSQL's indexes can surely hold.
 _LONGEST_KEY = 500
 
+#: The longest time ago that PostgreSQL surely reckons with.
+_LONGEST_AGE = timedelta(days=365_000)
+
 #: Stands for the input of the run that is run again: None is an input like any other.
 SAME_INPUT: Any = object()
 
@@ -75,6 +78,16 @@ def start_time(at: datetime | None, delay: float | timedelta | None) -> tuple[da
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
         raise InvalidInputError(f"delay must be a number of seconds or a timedelta, from 0 on, not {delay!r}")
     return None, float(seconds)
+
+
+def checked_age(older_than: timedelta) -> timedelta:
+    """How old things are at least that are pruned; raises InvalidInputError for what is no age."""
+    if not (isinstance(older_than, timedelta) and timedelta() <= older_than <= _LONGEST_AGE):
+        shown = older_than if isinstance(older_than, timedelta) else repr(older_than)
+        raise InvalidInputError(
+            f"older_than must be an age, at most {_LONGEST_AGE.days:,} days, not {shown}: timedelta(days=30), say"
+        )
+    return older_than
 
 
 def check_schedule(name: str, cron: str, time_zone: str, input: Any, catch_up: CatchUp) -> None:
