@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from datetime import timedelta
@@ -12,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from pgflow.errors import InvalidInputError
+from pgflow.flow import document
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -32,7 +32,9 @@ def read_input(argument: str) -> Any:
         reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8"
         raise InvalidInputError(f"cannot read {argument[1:]}: {reason}") from error
     try:
-        return json.loads(text)
+        return document.strict_json(text)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{source}: {error}") from error
     except (ValueError, RecursionError) as error:
         raise InvalidInputError(
             f"{source} is no JSON ({error}): a text needs double quotes, as in '\"hello\"'"

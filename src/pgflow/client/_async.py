@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -21,20 +20,24 @@ from pgflow.client._async_schedules import AsyncSchedules
 from pgflow.client.arguments import (
     SAME_INPUT,
     check_compiled,
+    check_flow,
     check_listing,
     checked_age,
     checked_keys,
+    checked_timeout,
     encode_input,
     encode_inputs,
     run_id_of,
+    run_ids_of,
     slug_of,
     start_time,
+    step_slug_of,
 )
 from pgflow.client.news import news_of
 from pgflow.config import load
 from pgflow.db import AsyncDatabase, callers
 from pgflow.errors import DatabaseUnreachable, FlowNotFound, RunNotFound, RunTimeout
-from pgflow.flow import Flow, FlowSpec, codec
+from pgflow.flow import Flow, FlowSpec, Step, codec
 from pgflow.flow.flow import In, Out
 from pgflow.records import Progress, Pruned, Run
 
@@ -119,8 +122,8 @@ class AsyncClient:
         InvalidInputError, before anything is written, for an input that is no JSON or no list where a root map needs
         one; DatabaseError if there is a run of this `run_id` already.
         """
-        run_ids = None if run_id is None else [run_id_of(run_id)]
-        keys = None if key is None else checked_keys([key])
+        run_ids = run_ids_of(None if run_id is None else [run_id], 1)
+        keys = checked_keys(None if key is None else [key], 1)
         return (await self._start(flow, [encode_input(flow, input)], run_ids, keys, at, delay, connection))[0]
 
     async def start_many(
@@ -142,10 +145,8 @@ class AsyncClient:
         naming the index of the bad input.
         """
         encoded = encode_inputs(flow, inputs)
-        ids = None if run_ids is None else [run_id_of(run_id) for run_id in run_ids]
-        return await self._start(
-            flow, encoded, ids, None if keys is None else checked_keys(keys), at, delay, connection
-        )
+        ids, checked = run_ids_of(run_ids, len(encoded)), checked_keys(keys, len(encoded))
+        return await self._start(flow, encoded, ids, checked, at, delay, connection)
 
     async def _start(
         self,
@@ -181,8 +182,10 @@ class AsyncClient:
             await client.compile(campaign)
             await client.compile(FlowSpec.read(text))      # a flow that is data
 
-        Raises FlowMismatch if another flow of this slug is there; with `replace` that one goes, with all its runs.
+        Raises InvalidInputError and FlowDefinitionError before any I/O, FlowMismatch if another flow of this slug is
+        there; with `replace` that one goes, with all its runs.
         """
+        check_flow(flow)
         store = calls.store_dynamic_flow if isinstance(flow, FlowSpec) else calls.ensure_flow_compiled
         return check_compiled(flow, await self._database.run(store(flow.slug, flow.shape(), allow_data_loss=replace)))
 
@@ -212,7 +215,9 @@ class AsyncClient:
         """
         return await self._database.run(calls.retry_run(run_id_of(run)))
 
-    async def rerun(self, run: Run[Out] | UUID | str, from_step: str, *, input: Any = SAME_INPUT) -> Run[Out]:
+    async def rerun(
+        self, run: Run[Out] | UUID | str, from_step: Step[Any, Any] | str, *, input: Any = SAME_INPUT
+    ) -> Run[Out]:
         """Starts a new run that begins at a step, with the outputs of all steps that do not come after it.
 
             again = await client.rerun(run, "send_email")
@@ -223,7 +228,7 @@ class AsyncClient:
         RunNotFound.
         """
         encoded = None if input is SAME_INPUT else codec.encode(input)
-        return await self._database.run(calls.rerun(run_id_of(run), from_step, encoded))
+        return await self._database.run(calls.rerun(run_id_of(run), step_slug_of(from_step), encoded))
 
     async def pause(self, flow: Flow[Any, Any] | str) -> None:
         """No task of the flow is started until `resume`; what runs goes on, and runs may be started.
@@ -291,7 +296,7 @@ class AsyncClient:
 
         older = await client.list_runs(campaign, before=runs[-1])
         """
-        check_listing(status, limit)
+        check_listing(status, limit, before)
         slug = None if flow is None else slug_of(flow)
         return await self._database.run(calls.list_runs(slug, status, limit, before))
 
@@ -301,15 +306,17 @@ class AsyncClient:
             run = await client.wait(run, timeout=60)
 
         Woken by NOTIFY, but never dependent on it; a database that is away for a while is waited for, too. Raises
-        RunTimeout after `timeout` seconds (the run goes on), RunNotFound.
+        RunTimeout after `timeout` seconds (the run goes on), RunNotFound, InvalidInputError for what is no time.
         """
         run_id = run_id_of(run)
-        seconds = math.inf if timeout is None else timeout
+        seconds = checked_timeout(timeout)
         deadline = time.monotonic() + seconds
         while True:
             try:
                 found = await self._wait_until(run_id, deadline)
             except DatabaseUnreachable as error:
+                if self._database.is_closed:
+                    raise
                 left = deadline - time.monotonic()
                 if left <= 0:
                     raise RunTimeout(run_id, seconds) from error

@@ -84,10 +84,12 @@ class Flow(Generic[In, Out]):
         faults = []
         for step in spec.steps:
             name = step.slug if step.slug in functions else step.handled_by
-            if name in functions:
-                flow._recorded.append(_named(flow, step, functions[name]))
-            else:
+            if name not in functions:
                 faults.append(f"step {step.slug!r} has no function {name!r}{did_you_mean(name, functions)}")
+            elif not callable(functions[name]):
+                faults.append(f"step {step.slug!r}: {name!r} must be a function, not {functions[name]!r}")
+            else:
+                flow._recorded.append(_named(flow, step, functions[name]))
         if faults:
             raise FlowDefinitionError(spec.slug, faults)
         for step in spec.steps:
@@ -269,6 +271,12 @@ class Flow(Generic[In, Out]):
                 f"not {type(value).__name__}"
             )
         return raw
+
+
+def expect_flow(given: object) -> None:
+    """Raises InvalidInputError for what is no Flow."""
+    if not isinstance(given, Flow):
+        raise InvalidInputError(f"expected a pgflow.Flow, not {given!r}")
 
 
 def _named(flow: Flow[Any, Any], step: StepSpec, fn: Callable[..., Any]) -> NamedStep[Any, Any]:
