@@ -146,12 +146,14 @@ def test_runs_lists_the_newest_first_and_filters(cli, dsn):
     assert listed[0].split() == ["run", "flow", "status", "started", "took", "error"]
     assert len(listed) == 2
     assert "ValueError: -1 is negative" in listed[1]
-    assert cli("runs", "--flow", "other", "--dsn", dsn).err == "no such runs\n"
+    assert cli("runs", "--flow", "double", "--status", "cancelled", "--dsn", dsn).err == "no such runs\n"
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--flow", "nosuch"], "flow 'nosuch' is not in the database"),
+        (["--flow", "nosuch", "--follow"], "flow 'nosuch' is not in the database"),
         (["--status", "odd"], "status must be one of started, completed, failed, cancelled, not 'odd'"),
         (["--limit", "9" * 20], "limit must be a whole number from 1 to 1,000,000,000, not 9999"),
         (["--limit", "0"], "limit must be a whole number from 1 to 1,000,000,000, not 0"),

@@ -156,7 +156,9 @@ async def test_runs_are_listed_newest_first_by_flow_and_status(ask: Ask, conn: p
     assert await listed(status="failed") == [ids[1]]
     assert await listed("double", status="cancelled") == [ids[2]]
     assert await listed("double", status="started", limit=5) == [ids[0]]
-    assert await listed("no_such_flow") == []
+    assert await listed(Flow("not_stored_yet")) == []
+    with pytest.raises(FlowNotFound, match="'no_such_flow'"):
+        await listed("no_such_flow")
     with pytest.raises(InvalidInputError, match="status must be one of"):
         await ask("list_runs", status="done")
 

@@ -17,6 +17,7 @@ from pgflow.calls import Call
 from pgflow.client._async_events import AsyncEvents, AsyncWatching
 from pgflow.client._async_flows import AsyncFlows
 from pgflow.client._async_schedules import AsyncSchedules
+from pgflow.client._async_stored import expect_stored
 from pgflow.client.arguments import (
     SAME_INPUT,
     check_compiled,
@@ -294,11 +295,16 @@ class AsyncClient:
     ) -> list[Run[Out]]:
         """The newest runs first, without their steps; `before` goes on behind a run, or at a start time.
 
-        older = await client.list_runs(campaign, before=runs[-1])
+            older = await client.list_runs(campaign, before=runs[-1])
+
+        Raises FlowNotFound for a slug that names no flow (a Flow that is not stored has no runs), InvalidInputError.
         """
         check_listing(status, limit, before)
         slug = None if flow is None else slug_of(flow)
-        return await self._database.run(calls.list_runs(slug, status, limit, before))
+        found = await self._database.run(calls.list_runs(slug, status, limit, before))
+        if not found and isinstance(flow, str):
+            await expect_stored(self._database, flow)
+        return found
 
     async def wait(self, run: Run[Out] | UUID | str, *, timeout: float | None = None) -> Run[Out]:
         """Waits until a run has ended and returns it, however it ended.

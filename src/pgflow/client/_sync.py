@@ -16,6 +16,7 @@ from pgflow.calls import Call
 from pgflow.client._sync_events import Events, Watching
 from pgflow.client._sync_flows import Flows
 from pgflow.client._sync_schedules import Schedules
+from pgflow.client._sync_stored import expect_stored
 from pgflow.client.arguments import (
     SAME_INPUT,
     check_compiled,
@@ -293,11 +294,16 @@ class Client:
     ) -> list[Run[Out]]:
         """The newest runs first, without their steps; `before` goes on behind a run, or at a start time.
 
-        older = client.list_runs(campaign, before=runs[-1])
+            older = client.list_runs(campaign, before=runs[-1])
+
+        Raises FlowNotFound for a slug that names no flow (a Flow that is not stored has no runs), InvalidInputError.
         """
         check_listing(status, limit, before)
         slug = None if flow is None else slug_of(flow)
-        return self._database.run(calls.list_runs(slug, status, limit, before))
+        found = self._database.run(calls.list_runs(slug, status, limit, before))
+        if not found and isinstance(flow, str):
+            expect_stored(self._database, flow)
+        return found
 
     def wait(self, run: Run[Out] | UUID | str, *, timeout: float | None = None) -> Run[Out]:
         """Waits until a run has ended and returns it, however it ended.
