@@ -149,7 +149,9 @@ def find_flows(reference: str) -> list[Flow[Any, Any]]:
     """The flow that `MODULE:NAME` names, or all flows of `MODULE`; raises FlowNotImportable."""
     flows = [found for found in find_served(reference) if isinstance(found, Flow)]
     if not flows:
-        raise FlowNotImportable(f"{reference} has no flows: assign a pgflow.Flow to a name in it")
+        raise FlowNotImportable(
+            f"{reference} has handlers only: the flows that they serve are data, stored by `pgflow compile SPEC`"
+        )
     return flows
 
 
