@@ -182,7 +182,7 @@ class RetryAfter(HandlerSignal):
             is_time = False
         if not is_time:
             raise ValueError(
-                f"RetryAfter takes a number of seconds, from 0 to 10**9, not {seconds!r}; of a header it is float(text)"
+                f"RetryAfter takes a number of seconds, from 0 to 10**9, not {seconds!r}: float(text) for a header's"
             )
         self.seconds = float(seconds)
         super().__init__(message or f"retry after {seconds:g} s")
