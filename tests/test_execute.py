@@ -166,6 +166,13 @@ def test_what_is_wrong_is_said_before_any_io() -> None:
         execute(Flow("empty"), None, dsn=nowhere)
     with pytest.raises(InvalidInputError):
         execute(hello(), {1}, dsn=nowhere)
+    with pytest.raises(InvalidInputError, match=r"expected a pgflow.Flow, not 'hello'"):
+        execute("hello", {}, dsn=nowhere)  # type: ignore[arg-type]
+    for timeout in ("x", -1, float("nan")):
+        with pytest.raises(InvalidInputError, match="timeout must be a number of seconds, from 0 on"):
+            execute(hello(), 1, timeout=timeout, dsn=nowhere)  # type: ignore[arg-type]
+        with pytest.raises(InvalidInputError, match="timeout must be a number of seconds, from 0 on"):
+            execute_dynamic("hello", 1, {}, timeout=timeout, dsn=nowhere)  # type: ignore[arg-type]
     with pytest.raises(DatabaseUnreachable):
         execute(hello(), 1, dsn=nowhere)
 
@@ -235,6 +242,14 @@ async def test_what_cannot_run_is_refused_before_anything_is_started(
         ("nowhere", 1, functions, {}, FlowNotFound, "flow 'nowhere' is not in the database"),
         (counting, 1, {"split": split, "siez": size, "total": total}, {}, FlowDefinitionError, "did you mean 'siez'"),
         (counting, 1, {**functions, "total": lambda split: 1}, {}, FlowDefinitionError, "does not depend on 'split'"),
+        (
+            counting,
+            1,
+            {**functions, "size": 3},
+            {},
+            FlowDefinitionError,
+            "'count': 'size' must be a function",
+        ),
         (counting, {1}, functions, {}, InvalidInputError, "set"),
         (counting, 1, functions, {"run_id": "no id"}, InvalidInputError, "'no id' is no run id"),
         (counting, 1, functions, {"run_id": foreign}, InvalidInputError, "is one of flow 'solo', not of 'counting'"),

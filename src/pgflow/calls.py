@@ -125,6 +125,11 @@ def delete_flow(flow_slug: str) -> Call[bool]:
     )
 
 
+def prunable_dynamic_flows(older_than: timedelta) -> Call[list[str]]:
+    """-> the slugs of the flows that `prune_dynamic_flows` would delete."""
+    return Call("select * from pgflow.prunable_dynamic_flows(%s::interval)", (older_than,), _first_column)
+
+
 def prune_dynamic_flows(older_than: timedelta) -> Call[list[str]]:
     """Deletes flows that are data and unused -> their slugs."""
     return Call("select * from pgflow.prune_dynamic_flows(%s::interval)", (older_than,), _first_column)

@@ -176,7 +176,13 @@ class RetryAfter(HandlerSignal):
     """Raised by a handler: try again after `seconds` (an attempt is used up, as by any failure)."""
 
     def __init__(self, seconds: float, message: str | None = None) -> None:
-        if not 0 <= seconds <= 10**9:  # no date of PostgreSQL's would be so late
-            raise ValueError(f"RetryAfter takes seconds >= 0 (and at most 10**9), not {seconds!r}")
+        try:
+            is_time = 0 <= seconds <= 10**9  # no date of PostgreSQL's would be so late
+        except TypeError:
+            is_time = False
+        if not is_time:
+            raise ValueError(
+                f"RetryAfter takes a number of seconds, from 0 to 10**9, not {seconds!r}: float(text) for a header's"
+            )
         self.seconds = float(seconds)
         super().__init__(message or f"retry after {seconds:g} s")

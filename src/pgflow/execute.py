@@ -9,9 +9,10 @@ from typing import Any, cast
 from uuid import UUID
 
 from pgflow.client import AsyncClient
+from pgflow.client.arguments import checked_timeout
 from pgflow.errors import InvalidInputError, RunFailed, RunNotFound
 from pgflow.flow import Flow
-from pgflow.flow.flow import In, Out
+from pgflow.flow.flow import In, Out, expect_flow
 from pgflow.records import Run
 from pgflow.worker import Executors, Worker
 
@@ -48,6 +49,8 @@ async def aexecute(
     executors: Executors[Worker] | None = None,
 ) -> Out:
     """`execute` for async code: the same, and the event loop stays free."""
+    expect_flow(flow)
+    checked_timeout(timeout)
     flow.check()
     flow.encode_input(input)
     serving = Worker([flow], dsn=dsn, grace=_GRACE, executors=executors)
@@ -94,6 +97,7 @@ async def aexecute_dynamic(
     executors: Executors[Worker] | None = None,
 ) -> dict[str, Any]:
     """`execute_dynamic` for async code: the same, and the event loop stays free."""
+    checked_timeout(timeout)
     async with AsyncClient(dsn) as client:
         flow = Flow.of(await client.flows.get(flow_slug), functions)
         flow.encode_input(input)

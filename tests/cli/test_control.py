@@ -110,7 +110,7 @@ def test_a_flow_may_be_named_by_its_module(cli, dsn, conn, app):
         (["rerun", NOBODY, "first"], f"no run {NOBODY} in this database"),
         (["cancel", "xyz"], "'xyz' is no run id"),
         (["cancel", "FAILED"], "has failed and cannot be cancelled"),
-        (["rerun", "FAILED", "third"], 'Flow ways has no step "third"'),
+        (["rerun", "FAILED", "third"], 'Flow ways has no step "third": it has '),
         (["rerun", "FAILED", "first", "--input", "{1"], "the input is no JSON"),
         (["pause", "nope"], "flow 'nope' is not in the database"),
         (["resume", "nope"], "flow 'nope' is not in the database"),

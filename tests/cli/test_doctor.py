@@ -89,7 +89,12 @@ def test_missing_rights(examined, conn, dsn):
 
 def test_an_invalid_setting(examined, monkeypatch):
     monkeypatch.setenv("PGFLOW_CONCURRENCY", "many")
-    assert "PGFLOW_CONCURRENCY must be a whole number" in the_one(examined()[1], "settings")["what"]
+    code, findings = examined()
+    assert code == 2
+    assert "PGFLOW_CONCURRENCY must be a whole number" in the_one(findings, "settings")["what"]
+    monkeypatch.delenv("PGFLOW_CONCURRENCY")
+    code, findings = examined("nonsense")
+    assert (code, "'nonsense' is no address" in the_one(findings, "settings")["what"]) == (2, True)
 
 
 def test_notifications_that_nobody_hears(examined, empty_dsn, monkeypatch):

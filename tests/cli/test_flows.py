@@ -66,6 +66,22 @@ def test_a_flow_is_deleted_when_that_was_meant(cli, dsn, conn, monkeypatch):
         assert (said.code, said.err.count("\n"), "is not in the database" in said.err) == (2, 1, True)
 
 
+def test_flows_that_nobody_uses_are_pruned(cli, dsn, conn):
+    with Client(dsn) as client:
+        client.compile(REPORT)
+        client.compile(REPORT.model_copy(update={"slug": "used"}))
+        client.start("used", 1)
+    conn.execute("update pgflow.flows set dynamic_at = now() - interval '31 days'")
+    pruning = ("flows", "prune", "--older-than", "30d", "--dsn", dsn)
+    assert json.loads(cli(*pruning, "--dry-run", "--json").out) == {"dry_run": True, "flows": ["report"]}
+    assert cli(*pruning, "--dry-run").out == "would delete 1 flow: report\n"
+    assert value(conn, "select count(*) from pgflow.flows") == 2
+    said = cli(*pruning)
+    assert (said.code, said.out) == (0, "deleted 1 flow: report\n")
+    assert cli(*pruning).out == "deleted 0 flows\n"
+    assert value(conn, "select flow_slug from pgflow.flows") == "used"
+
+
 def test_a_worker_of_handlers_serves_what_is_stored_later(dsn, app, conn):
     (app / "tools.py").write_text(
         "import pgflow\nhandlers = pgflow.Handlers()\nhandlers('fetch')(lambda input: input)\n"

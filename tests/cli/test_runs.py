@@ -69,8 +69,16 @@ def test_start_of_a_flow_from_a_module_stores_it(cli, dsn, app, conn):
     [
         (["nope", "{}"], "flow 'nope' is not in the database: start a worker for it"),
         (["double", "{1"], "the input is no JSON"),
+        (["double", '[{"a": 1, "a": 2}]'], "the input: the key 'a' is given twice in one object"),
+        (["double", "[1]", "--wait", "--timeout=-3"], "timeout must be a number of seconds, from 0 on, not -3.0"),
+        (["double", "[1]", "--wait", "--timeout=nan"], "timeout must be a number of seconds, from 0 on, not nan"),
+        (["double", "[1]", "--timeout=3"], "--timeout says how long --wait waits: give --wait, too"),
+        (
+            ["double", "[1]", "--delay=1e20"],
+            "delay must be a number of seconds or a timedelta, from 0 to",
+        ),
         (["double", "@/no/such/file"], "cannot read /no/such/file: No such file or directory"),
-        (["double", "[NaN]"], "nan at $[0]"),
+        (["double", "[NaN]"], "the input: NaN is no JSON number"),
         (["double", r'["a\u0000b"]'], "NUL character in the text at $[0]"),
         (["double", "{}"], "has root map steps but input is not an array"),
         (["app:shuot", "{}"], "app has no flow 'shuot'; did you mean 'shout'?"),
@@ -138,14 +146,17 @@ def test_runs_lists_the_newest_first_and_filters(cli, dsn):
     assert listed[0].split() == ["run", "flow", "status", "started", "took", "error"]
     assert len(listed) == 2
     assert "ValueError: -1 is negative" in listed[1]
-    assert cli("runs", "--flow", "other", "--dsn", dsn).err == "no such runs\n"
+    assert cli("runs", "--flow", "double", "--status", "cancelled", "--dsn", dsn).err == "no such runs\n"
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--flow", "nosuch"], "flow 'nosuch' is not in the database"),
+        (["--flow", "nosuch", "--follow"], "flow 'nosuch' is not in the database"),
         (["--status", "odd"], "status must be one of started, completed, failed, cancelled, not 'odd'"),
-        (["--limit", "0"], "limit must be at least 1, not 0"),
+        (["--limit", "9" * 20], "limit must be a whole number from 1 to 1,000,000,000, not 9999"),
+        (["--limit", "0"], "limit must be a whole number from 1 to 1,000,000,000, not 0"),
     ],
 )
 def test_runs_refuses_filters_that_make_no_sense(cli, dsn, arguments, message):

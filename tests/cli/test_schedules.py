@@ -51,7 +51,7 @@ def test_a_schedule_is_paused_resumed_and_deleted(said):
     assert empty.err == "no schedules: `pgflow schedule add NAME FLOW CRON` makes one\n"
 
 
-def test_the_listing_as_json(said):
+def test_the_listing_as_json(said, conn):
     said("schedule", "add", "s", "report", "* * * * *", "--catch-up", "all")
     said("schedule", "add", "t", "report", "0 0 1 1 *")
     listed = json.loads(said("schedule", "list", "--flow", "report", "--json").out)
@@ -60,8 +60,9 @@ def test_the_listing_as_json(said):
         ("t", "last", None, "user"),
     ]
     assert listed[1]["next_at"].endswith("-01-01T00:00:00+00:00")
-    assert json.loads(said("schedule", "list", "--flow", "other", "--json").out) == []
     assert json.loads(said("schedule", "pause", "s", "--json").out)["next_at"] is None
+    conn.execute("select pgflow.delete_flow_and_data('report')")
+    assert len(json.loads(said("schedule", "list", "--flow", "report", "--json").out)) == 2  # they outlive their flow
 
 
 def test_deleting_what_code_declares_says_that_it_comes_back(said, conn):
@@ -82,6 +83,7 @@ def test_deleting_what_code_declares_says_that_it_comes_back(said, conn):
         (("add", "s", "report", "* * * * *", "--catch-up", "some"), "'some' is not one of 'none', 'last', 'all'"),
         (("add", "s", "nope", "* * * * *"), "flow 'nope' is not in the database"),
         (("add", "there", "report", "* * * * *"), "Schedule there is there already"),
+        (("list", "--flow", "nope"), "flow 'nope' is not in the database"),
         (("pause", "nope"), "no schedule 'nope' in this database: `pgflow schedule list` shows those there are"),
         (("run-now", "nope"), "no schedule 'nope'"),
         (("frobnicate",), "No such command 'frobnicate'"),

@@ -87,7 +87,10 @@ def test_validate_says_every_error_with_its_path(cli, files):
         (["compile", "nowhere"], "no module 'nowhere' here"),
         (["compile", "app:shuot"], "app has no flow 'shuot'; did you mean 'shout'?"),
         (["compile", "faulty"], "flow 'faulty' is not well formed"),
-        (["compile", "tools"], "tools has no flows"),
+        (
+            ["compile", "tools"],
+            "tools has handlers only: the flows that they serve are data",
+        ),
     ],
 )
 def test_what_cannot_be_compiled_never_reaches_the_database(cli, dsn, files, conn, arguments, message):

@@ -93,8 +93,6 @@ async def test_the_database_refuses_what_only_it_can_know(ask: Ask, conn: psycop
     await ask("compile", mapping())
     with pytest.raises(InvalidInputError, match=r"Input 1: .*not an array \(got number\)"):
         await ask("start_many", "mapping", [[], 5])
-    with pytest.raises(InvalidInputError, match="as many as inputs"):
-        await ask("start_many", "mapping", [[]], run_ids=[uuid4(), uuid4()])
     assert value(conn, "select count(*) from pgflow.runs") == 0
 
 
@@ -158,11 +156,11 @@ async def test_runs_are_listed_newest_first_by_flow_and_status(ask: Ask, conn: p
     assert await listed(status="failed") == [ids[1]]
     assert await listed("double", status="cancelled") == [ids[2]]
     assert await listed("double", status="started", limit=5) == [ids[0]]
-    assert await listed("no_such_flow") == []
+    assert await listed(Flow("not_stored_yet")) == []
+    with pytest.raises(FlowNotFound, match="'no_such_flow'"):
+        await listed("no_such_flow")
     with pytest.raises(InvalidInputError, match="status must be one of"):
         await ask("list_runs", status="done")
-    with pytest.raises(InvalidInputError, match="limit must be at least 1"):
-        await ask("list_runs", limit=0)
 
 
 async def test_paging_shows_every_run_once_even_those_that_started_together(ask: Ask) -> None:
@@ -175,6 +173,27 @@ async def test_paging_shows_every_run_once_even_those_that_started_together(ask:
         page = await ask("list_runs", limit=4, before=page[-1])
     assert len(seen) == 10
     assert set(seen) == started
+
+
+@pytest.mark.parametrize(
+    ("filters", "message"),
+    [
+        ({"limit": 0}, "limit must be a whole number from 1 to 1,000,000,000, not 0"),
+        ({"limit": 10**20}, "limit must be a whole number"),
+        ({"limit": "x"}, "limit must be a whole number from 1 to 1,000,000,000, not 'x'"),
+        ({"before": "x"}, "before must be a run of an earlier listing or a datetime, not 'x'"),
+        ({"flow": 5}, "expected a pgflow.Flow, or the slug of a stored one, not 5"),
+    ],
+)
+async def test_a_listing_refuses_what_makes_no_sense(ask: Ask, filters: Any, message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        await ask("list_runs", **filters)
+
+
+@pytest.mark.parametrize("flow", [{"slug": "f", "steps": [{"slug": "a"}]}, "f", None])
+async def test_what_is_no_flow_is_not_compiled(ask: Ask, flow: Any) -> None:
+    with pytest.raises(InvalidInputError, match=r"expected a pgflow.Flow or a FlowSpec, not .*: FlowSpec.load makes"):
+        await ask("compile", flow)
 
 
 async def test_listing_goes_on_before_a_time(ask: Ask) -> None:

@@ -97,6 +97,11 @@ async def test_a_rerun_takes_over_what_came_before(ask: Ask, dsn: str, chain: Fa
     assert chain.calls == ["first", "second", "second"]
 
 
+async def test_a_rerun_takes_the_step_itself(ask: Ask, chain: Faults) -> None:
+    run = await ask("start", chain.flow, "x")
+    assert (await ask("rerun", run, chain.flow.steps["first"])).parent_run_id == run.run_id
+
+
 @pytest.mark.parametrize("given", [{"n": 2}, None, [1, "ü"]])
 async def test_a_rerun_may_be_given_another_input(ask: Ask, chain: Faults, given: Any) -> None:
     run = await ask("start", chain.flow, "x")
@@ -105,10 +110,12 @@ async def test_a_rerun_may_be_given_another_input(ask: Ask, chain: Faults, given
 
 async def test_a_bad_rerun_is_refused_and_starts_nothing(ask: Ask, conn: psycopg.Connection, chain: Faults) -> None:
     run = await ask("start", chain.flow, "x")
-    with pytest.raises(InvalidInputError, match='Flow chain has no step "third"'):
+    with pytest.raises(InvalidInputError, match=r'Flow chain has no step "third": it has first, second$'):
         await ask("rerun", run, "third")
     with pytest.raises(InvalidInputError, match="set is no JSON"):
         await ask("rerun", run, "first", input={1, 2})
+    with pytest.raises(InvalidInputError, match="expected a step of the flow, or its slug, not 5"):
+        await ask("rerun", run, 5)
     assert value(conn, "select count(*) from pgflow.runs") == 1
 
 

@@ -196,16 +196,46 @@ async def test_a_flow_is_deleted_with_all_it_has(flows: AsyncFlows, conn: psycop
 
 async def test_flows_that_are_data_and_unused_are_pruned(flows: AsyncFlows, conn: psycopg.Connection, dsn: str):
     async with AsyncClient(dsn) as client:
-        for slug in ("used", "new", "old", "older"):
+        for slug in ("used", "scheduled", "new", "old", "older"):
             await client.compile(FlowSpec(slug=slug, steps=[StepSpec(slug="only")]))
         await client.compile(rich())  # from code
         await client.start("used", 1)
+        await client.schedules.add("nightly", "scheduled", "0 3 * * *")
     conn.execute("update pgflow.flows set created_at = now() - interval '9 days'")
     conn.execute("update pgflow.flows set dynamic_at = created_at where flow_slug not in ('new', 'rich')")
     assert await flows.prune(timedelta(days=10)) == []
+    kept = ["new", "rich", "scheduled", "used"]
+    assert await flows.prune(timedelta(days=8), dry_run=True) == ["old", "older"]
+    assert value(conn, "select count(*) from pgflow.flows") == 6
     assert await flows.prune(timedelta(days=8)) == ["old", "older"]
-    assert value(conn, "select array_agg(flow_slug order by flow_slug) from pgflow.flows") == ["new", "rich", "used"]
+    assert value(conn, "select array_agg(flow_slug order by flow_slug) from pgflow.flows") == kept
     assert value(conn, "select to_regclass('pgmq.q_old') is null")
+
+
+@pytest.mark.parametrize("age", [timedelta(days=-1), timedelta.max, 5, "30d", None])
+async def test_what_is_no_age_prunes_nothing(ask: Ask, flows: AsyncFlows, conn: psycopg.Connection, age: Any):
+    await flows.create_flow("made")
+    for prune in (flows.prune(age), flows.prune(age, dry_run=True), ask("prune", age)):
+        with pytest.raises(InvalidInputError, match="older_than must be an age, at most 365,000 days, not"):
+            await prune
+    assert [flow.flow_slug for flow in await flows.list()] == ["made"]
+
+
+def test_nor_does_the_database_itself_by_an_age_below_0(conn: psycopg.Connection):
+    conn.execute("select pgflow.create_dynamic_flow('made')")
+    with pytest.raises(psycopg.errors.RaiseException, match="retention_interval must be an age, not -1 days"):
+        conn.execute("select pgflow.prune_dynamic_flows('-1 day')")
+    assert value(conn, "select count(*) from pgflow.flows") == 1
+
+
+async def test_a_flow_that_is_scheduled_while_it_is_pruned_stays(flows: AsyncFlows, conn: psycopg.Connection):
+    await flows.create_flow("racing")
+    conn.execute("update pgflow.flows set dynamic_at = now() - interval '9 days'")
+    with conn.transaction():
+        conn.execute("select from pgflow.flows for key share")
+        conn.execute("select pgflow.add_schedule('s', 'racing', '* * * * *')")
+        assert await flows.prune(timedelta(days=8)) == []  # passed over: it is held
+    assert await flows.prune(timedelta(days=8)) == []
 
 
 # ------------------------------------------------------------------------------------ compile

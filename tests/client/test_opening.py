@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+from uuid import uuid4
+
 import psycopg
 import pytest
 
+from pgflow.db import is_transient
 from pgflow.errors import DatabaseUnreachable, SchemaError
-from tests.client.conftest import opener
+from tests.client.conftest import ask_of, opener
 from tests.support import aeventually, value
 
 
 async def test_an_unreachable_database(kind: str) -> None:
     with pytest.raises(DatabaseUnreachable, match=r"127\.0\.0\.1"):
         await opener(kind)("postgresql://127.0.0.1:1/nowhere")
+
+
+@pytest.mark.parametrize(("method", "given"), [("list_runs", ()), ("wait", (uuid4(),)), ("start", ("f", 1))])
+async def test_a_closed_client_says_so(kind: str, dsn: str, method: str, given: tuple[Any, ...]) -> None:
+    ask = ask_of(await opener(kind)(dsn))
+    await ask("close")
+    with pytest.raises(DatabaseUnreachable, match="is closed: make the call before, or open another") as raised:
+        await ask(method, *given)
+    assert is_transient(raised.value)  # a worker's part that outlives its database must not blame a task for it
 
 
 async def test_a_database_that_is_not_migrated(kind: str, empty_dsn: str) -> None:

@@ -46,7 +46,9 @@ async def test_a_schedule_lives(schedules: Ask) -> None:
     assert (made.next_at.month, made.next_at.hour) == (12, 23)
     assert made.next_at > before
     assert await schedules("list") == await schedules("list", mail()) == [made]
-    assert await schedules("list", "other") == []
+    assert await schedules("list", Flow("other")) == []
+    with pytest.raises(FlowNotFound, match="'other'"):
+        await schedules("list", "other")
     assert (await schedules("pause", "newyear")).next_at is None
     assert (await schedules("resume", "newyear")).next_at == made.next_at
     run = await schedules("run_now", "newyear")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
+from pydantic import BaseModel
 
 from pgflow import Client, Worker
 from pgflow.calls import Call
@@ -15,6 +18,10 @@ from pgflow.errors import InvalidInputError
 from tests.client.conftest import Ask
 from tests.client.test_client import double, mapping
 from tests.support import rows, value
+
+
+class Order(BaseModel):
+    item: str
 
 
 async def test_the_same_key_gives_the_same_run_whatever_the_input(ask: Ask, conn: psycopg.Connection) -> None:
@@ -47,8 +54,28 @@ async def test_many_start_by_their_keys(ask: Ask, conn: psycopg.Connection) -> N
     assert runs[1] == first
     assert runs[3] == runs[0]
     assert value(conn, "select count(*) from pgflow.runs") == 3
-    with pytest.raises(InvalidInputError, match="must be as many as inputs"):
-        await ask("start_many", double(), [1, 2], keys=["a"])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"inputs": "ab"}, "pass a list of inputs, one per run, not 'ab'"),
+        ({"inputs": b"ab"}, "pass a list of inputs, one per run"),
+        ({"inputs": {"a": 1}}, "pass a list of inputs, one per run, not {'a': 1}"),
+        ({"inputs": Order(item="cup")}, "pass a list of inputs, one per run, not Order"),
+        ({"inputs": 5}, "pass a list of inputs, one per run, not 5"),
+        ({"inputs": [1, 2], "keys": "ab"}, "pass a list of keys, one per run, not 'ab'"),
+        ({"inputs": [1, 2], "keys": ["a"]}, "keys must be as many as inputs: 1 for 2"),
+        ({"inputs": [1], "run_ids": [uuid4(), uuid4()]}, "run_ids must be as many as inputs: 2 for 1"),
+        ({"inputs": [1], "flow": None}, "expected a pgflow.Flow, or the slug of a stored one, not None"),
+    ],
+)
+async def test_what_is_no_list_with_one_per_run_starts_none(
+    ask: Ask, conn: psycopg.Connection, given: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InvalidInputError, match=re.escape(message)):
+        await ask("start_many", **{"flow": double(), **given})
+    assert value(conn, "select count(*) from pgflow.flows") == 0
 
 
 @pytest.mark.parametrize("key", ["", "a\0b", "x" * 501, "\ud800", 5, b"k"])
@@ -97,8 +124,10 @@ async def test_a_time_that_has_passed_is_now(ask: Ask, dsn: str) -> None:
     [
         ({"at": datetime(2030, 1, 1)}, "at must be a datetime with a time zone"),  # noqa: DTZ001
         ({"at": "2030-01-01"}, "at must be a datetime with a time zone"),
-        ({"delay": -1}, "delay must be a number of seconds or a timedelta, from 0 on"),
+        ({"delay": -1}, "delay must be a number of seconds or a timedelta, from 0 to 1,000,000,000 s, not -1"),
         ({"delay": float("nan")}, "delay must be"),
+        ({"delay": 1e20}, "delay must be"),
+        ({"delay": timedelta.max}, "delay must be"),
         ({"delay": float("inf")}, "delay must be"),
         ({"delay": "5"}, "delay must be"),
         ({"delay": True}, "delay must be"),

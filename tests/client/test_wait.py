@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from pgflow import Flow, RunTimeout, Worker
+from pgflow.errors import InvalidInputError
 from tests.client.conftest import Ask
 from tests.support import aeventually, value
 from tests.worker.support import kill_backends
@@ -70,6 +71,13 @@ async def test_a_wait_that_takes_too_long_raises_and_the_run_goes_on(ask: Ask, d
     assert isinstance(caught.value, TimeoutError)
     async with Worker([flow], dsn=dsn):
         assert (await ask("wait", run, timeout=30)).status == "completed"
+
+
+@pytest.mark.parametrize("timeout", [-3, float("nan"), "x", True])
+async def test_what_is_no_time_is_not_waited_for(ask: Ask, flow: Flow, timeout: Any) -> None:
+    run = await ask("start", flow, 5)
+    with pytest.raises(InvalidInputError, match="timeout must be a number of seconds, from 0 on, not"):
+        await ask("wait", run, timeout=timeout)
 
 
 async def test_a_wait_outlives_its_connections(ask: Ask, dsn: str, flow: Flow, conn: psycopg.Connection) -> None:

@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, async_ses
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from sqlalchemy.pool import NullPool
 
-from pgflow import AsyncClient, Client, Flow, Run
+from pgflow import AsyncClient, Client, Flow, FlowSpec, Run, StepSpec
 from pgflow.errors import FlowNotFound, InvalidInputError, SchemaError
 from tests.support import rows, value
 
@@ -316,8 +316,9 @@ def test_what_pgflow_refuses_raises_our_errors(dsn: str, client: Client, kind: s
 
     with pytest.raises(FlowNotFound, match="'no_such'"):
         refused("no_such")
-    with pytest.raises(InvalidInputError, match="must be as many as inputs"):
-        refused("orders", keys=["a"])
+    client.compile(FlowSpec(slug="lists", steps=[StepSpec(slug="each", step_type="map")]))
+    with pytest.raises(InvalidInputError, match="not an array"):
+        refused("lists")
 
 
 @pytest.mark.parametrize("kind", ASYNCHRONOUS)
@@ -328,8 +329,9 @@ async def test_what_pgflow_refuses_raises_our_errors_asynchronously(dsn: str, ac
 
     with pytest.raises(FlowNotFound, match="'no_such'"):
         await refused("no_such")
-    with pytest.raises(InvalidInputError, match="must be as many as inputs"):
-        await refused("orders", keys=["a"])
+    await aclient.compile(FlowSpec(slug="lists", steps=[StepSpec(slug="each", step_type="map")]))
+    with pytest.raises(InvalidInputError, match="not an array"):
+        await refused("lists")
 
 
 def test_a_database_without_pgflow_is_said_so(empty_dsn: str, client: Client) -> None:

@@ -14,7 +14,7 @@ from pgflow.cli import app
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "reference" / "commands.md").read_text()
-LISTINGS = ["runs", "show", "watch", "flows", "flows show", "schedule list", "doctor", "prune"]
+LISTINGS = ["runs", "show", "watch", "flows", "flows show", "schedule list", "doctor", "prune", "flows prune"]
 
 
 def test_the_page_is_fresh():

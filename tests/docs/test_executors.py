@@ -1,4 +1,4 @@
-"""What the pages on executors show runs as it stands: in pools, on Dask, on Ray."""
+"""What the pages on executors show runs as it stands: in processes, in pools, on Dask, on Ray."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -51,6 +52,21 @@ def output(dsn: str) -> list[str]:
         assert run.status == "completed", run.error
         (output,) = client.get_run(run.run_id).output.values()
     return output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["as a script", "by the command"])
+def test_processes(dsn: str, tmp_path: Path, how: str) -> None:
+    definition, guard = blocks("processes.md")
+    at_once = dedent(guard).replace(".run()", ".run(drain=True)")
+    assert at_once != dedent(guard)
+    (tmp_path / "movies.py").write_text(f"{definition}\n\nfrom pgflow import Worker\n\n{at_once}")
+    python("-m", "pgflow", "compile", "movies:movies", cwd=tmp_path, dsn=dsn)
+    given = started(dsn, "movies")
+    command = next(command for command in commands("processes.md") if "movies.py" in command)
+    arguments = ["movies.py"] if how == "as a script" else ["-m", "pgflow", *command, "--drain"]
+    python(*arguments, cwd=tmp_path, dsn=dsn)
+    assert output(dsn) == [len(path) for path in given]
 
 
 @pytest.mark.parametrize("how", ["as a mapping", "by a function", "by the command"])

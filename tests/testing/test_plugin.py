@@ -92,7 +92,7 @@ async def test_within_an_event_loop(pgflow_dsn, pgflow_worker):
         pgflow_worker(flow)
         assert (await client.get_run(run)).output == {"greet": "Hello, Ada!"}
 
-@pytest.mark.parametrize("seconds", [-1, float("nan")])
+@pytest.mark.parametrize("seconds", [-1, float("nan"), "x"])
 def test_backwards(pgflow_clock, seconds):
     with pytest.raises(ValueError, match="goes forward only"):
         pgflow_clock.advance(seconds)
@@ -101,7 +101,7 @@ def test_nothing_is_left_by_others(pgflow_client):
     assert pgflow_client.list_runs() == []
 """
     )
-    sub.runpytest_inprocess("-q", "-o", "asyncio_mode=auto", *LOOP, "-p", "no:cacheprovider").assert_outcomes(passed=8)
+    sub.runpytest_inprocess("-q", "-o", "asyncio_mode=auto", *LOOP, "-p", "no:cacheprovider").assert_outcomes(passed=9)
 
 
 def test_differences_can_be_read(sub: pytest.Pytester) -> None:

@@ -466,6 +466,8 @@ def test_an_input_that_cannot_start_a_run_is_refused() -> None:
 def test_a_flow_that_is_not_well_formed_is_refused() -> None:
     with pytest.raises(FlowDefinitionError, match="no steps"):
         run_inline(Flow("empty"), {})
+    with pytest.raises(InvalidInputError, match=r"expected a pgflow.Flow, not 'empty'"):
+        run_inline("empty", {})
 
 
 async def test_it_works_where_an_event_loop_runs() -> None:

@@ -81,9 +81,9 @@ def test_messages_say_what_to_do_next():
     assert "within 1.5 s" in str(RunTimeout(RUN, 1.5))
 
 
-@pytest.mark.parametrize("seconds", [-1, float("nan")])
+@pytest.mark.parametrize("seconds", [-1, float("nan"), "5", None])
 def test_retry_after_takes_seconds_to_come(seconds: float):
-    with pytest.raises(ValueError, match="RetryAfter takes seconds >= 0"):
+    with pytest.raises(ValueError, match="RetryAfter takes a number of seconds, from 0 to"):
         RetryAfter(seconds)
 
 

@@ -174,8 +174,7 @@ def test_without_pyyaml_json_is_read_and_yaml_says_what_it_needs(monkeypatch: py
 def test_limits_on_size():
     chain = [{"slug": "s0"}, *({"slug": f"s{n}", "depends_on": [f"s{n - 1}"]} for n in range(1, 10_000))]
     assert FlowSpec.faults(steps(*chain)) == []
-    (fault,) = FlowSpec.faults(steps(*chain, {"slug": "more"}))
-    assert fault.startswith("steps: Tuple should have at most 10000 items")
+    assert FlowSpec.faults(steps(*chain, {"slug": "more"})) == ["steps: at most 10,000 are allowed"]
     many = [{"slug": f"s{n}", "depends_on": [f"t{m}" for m in range(101)]} for n in range(1_000)]
     assert FlowSpec.faults(steps(*many)) == ["steps: 101,000 dependencies in all: at most 100,000 are allowed"]
     deep: dict[str, Any] = {}

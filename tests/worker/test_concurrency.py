@@ -77,6 +77,12 @@ async def test_a_worker_does_what_was_started_before_it_was(dsn: str) -> None:
     ("flows", "message"),
     [
         (lambda: [], "at least one flow"),
+        (
+            lambda: one_task_flow(lambda: 1),
+            r"takes a list of flows and handlers, Worker\(\[flow\]\), not <Flow",
+        ),
+        (lambda: "solo", "a worker takes a list of flows and handlers"),
+        (lambda: ["solo"], r"a worker serves flows \(pgflow.Flow\) and pgflow.Handlers, not 'solo'"),
         (lambda: [one_task_flow(lambda: 1), one_task_flow(lambda: 2)], "two different flows have the slug 'solo'"),
     ],
 )

@@ -163,6 +163,25 @@ async def test_several_who_look_at_once_fire_once(
     assert value(conn, "select count(*) from pgflow.runs") == 15
 
 
+@pytest.mark.parametrize(("minutes", "said"), [(100, 0), (101, 1)])
+async def test_that_slots_are_left_out_is_said_once(
+    scheduler: Scheduler,
+    clock: Clock,
+    conn: psycopg.Connection,
+    caplog: pytest.LogCaptureFixture,
+    minutes: int,
+    said: int,
+) -> None:
+    add(conn, "s", "* * * * *", made=NOON, catch_up="all")
+    clock.now = NOON + timedelta(minutes=minutes)
+    await settle(scheduler)
+    clock.now += timedelta(minutes=1)
+    await settle(scheduler)
+    text = "schedule s missed more than 100 slots: what came before 2026-01-01 12:02:00+00:00 is not made up for"
+    assert [r.getMessage() for r in caplog.records if r.levelname == "WARNING"] == [text] * said
+    assert value(conn, "select count(*) from pgflow.runs") == 101
+
+
 async def test_one_that_cannot_be_fired_hinders_no_other(
     scheduler: Scheduler, clock: Clock, conn: psycopg.Connection
 ) -> None:

@@ -18,7 +18,7 @@ from pgflow.config import SettingsError, load, mask_password
 from pgflow.db import Database
 from pgflow.errors import DatabaseError, DatabaseUnreachable
 
-HEALTHY, FINDINGS, NO_DATABASE = 0, 1, 3
+HEALTHY, FINDINGS, WRONG_USE, NO_DATABASE = 0, 1, 2, 3
 
 _OLDEST, _NEWEST = 14, 18
 _SKEW = timedelta(seconds=2)
@@ -55,7 +55,8 @@ def doctor(
 ) -> int:
     """Look for what is wrong with the database, its workers and queues, and say what to do about each finding.
 
-    Exits with 0 when nothing is, with 1 when something is, with 3 when the database cannot be reached.
+    Exits with 0 when nothing is, with 1 when something is, with 2 when a setting is wrong, with 3 when the database
+    cannot be reached.
     """
     checked, code = examine(context.obj["dsn"])
     if as_json:
@@ -74,7 +75,7 @@ def examine(dsn: str | None) -> tuple[list[Checked], int]:
                 schema.prepare(database)
             checked = list(_checks(database))
     except SettingsError as error:
-        checked = [_found("settings", str(error), "correct it, or unset it to get the default")]
+        return [_found("settings", str(error), "correct it, or unset it to get the default")], WRONG_USE
     except DatabaseUnreachable as error:
         do = "start PostgreSQL, or correct --dsn, PGFLOW_DATABASE_URL or DATABASE_URL"
         return [_found("connection", mask_password(str(error)), do)], NO_DATABASE

@@ -16,6 +16,7 @@ import typer
 from rich.table import Table
 
 from pgflow.cli import terminal
+from pgflow.cli.arguments import Age, DryRun, read_age
 from pgflow.client import Client
 from pgflow.client.arguments import slug_of
 from pgflow.errors import FlowNotFound, PgflowError
@@ -84,6 +85,24 @@ def delete(
     typer.echo(f"deleted {slug}")
 
 
+@app.command(epilog=EPILOG)
+def prune(
+    context: typer.Context,
+    older_than: Age,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Delete the flows made as data that nobody uses: unchanged for so long, and without a run or a schedule."""
+    age = read_age(older_than)
+    with Client(context.obj["dsn"]) as client:
+        pruned = client.flows.prune(age, dry_run=dry_run)
+    if as_json:
+        terminal.print_json({"dry_run": dry_run, "flows": pruned})
+        return
+    what = f"{terminal.many(len(pruned), 'flow')}{': ' if pruned else ''}{', '.join(pruned)}"
+    typer.echo(f"{'would delete' if dry_run else 'deleted'} {what}")
+
+
 def _unfinished(client: Client, slug: str) -> str:
     found = [flow.unfinished_runs for flow in client.flows.list() if flow.flow_slug == slug]
     if not found:
@@ -130,7 +149,9 @@ def find_flows(reference: str) -> list[Flow[Any, Any]]:
     """The flow that `MODULE:NAME` names, or all flows of `MODULE`; raises FlowNotImportable."""
     flows = [found for found in find_served(reference) if isinstance(found, Flow)]
     if not flows:
-        raise FlowNotImportable(f"{reference} has no flows: assign a pgflow.Flow to a name in it")
+        raise FlowNotImportable(
+            f"{reference} has handlers only: the flows that they serve are data, stored by `pgflow compile SPEC`"
+        )
     return flows
 
 

@@ -19,6 +19,7 @@ from pgflow.cli import live, terminal
 from pgflow.cli.arguments import read_input
 from pgflow.cli.flows import flow_named
 from pgflow.client import Client
+from pgflow.client.arguments import checked_timeout
 from pgflow.errors import InvalidInputError
 from pgflow.records import Run, StepState
 
@@ -39,10 +40,13 @@ def start(
     ] = None,
     delay: Annotated[float | None, typer.Option(help="Not within so many seconds.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for its end, and print its output.")] = False,
-    timeout: Annotated[float | None, typer.Option(help="Seconds to wait at most.")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds to wait at most, with --wait.")] = None,
     as_json: Json = False,
 ) -> int:
     """Start a run of a flow; with --wait exit with 1 if it fails."""
+    if timeout is not None and not wait:
+        raise InvalidInputError("--timeout says how long --wait waits: give --wait, too")
+    checked_timeout(timeout)
     value = read_input(input)
     target = flow_named(flow)
     start_at = None if at is None else _read_time(at)

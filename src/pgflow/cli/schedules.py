@@ -29,7 +29,8 @@ def add(
     tz: Annotated[str, typer.Option(help="The time zone whose clock it follows.")] = "UTC",
     input: Annotated[str, typer.Option(metavar="JSON|@FILE|-", help="The input of its runs.")] = "null",
     catch_up: Annotated[
-        CatchUp, typer.Option(help="What is started of the slots that came while no worker was there.")
+        CatchUp,
+        typer.Option(help="What is started of the slots that came while no worker was there; all: the latest 100."),
     ] = "last",
     as_json: Json = False,
 ) -> None:

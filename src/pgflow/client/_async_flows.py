@@ -8,6 +8,7 @@ from typing import TypeAlias
 from typing_extensions import Unpack
 
 from pgflow import calls
+from pgflow.client.arguments import checked_age, slug_of
 from pgflow.db import AsyncDatabase
 from pgflow.errors import FlowDefinitionError, FlowNotFound, InvalidInputError
 from pgflow.flow import FlowSpec, StepSpec, shape
@@ -58,7 +59,7 @@ class AsyncFlows:
         for a flow that comes from code, or has a run that has not completed (it would lack the step), FlowNotFound.
         Nothing is written then.
         """
-        flow_slug = flow if isinstance(flow, str) else flow.slug
+        flow_slug = slug_of(flow)
         step = make_step(flow_slug, slug, fields)
         try:
             await self._database.run(calls.add_dynamic_step(flow_slug, shape.step_shape(step)))
@@ -85,13 +86,19 @@ class AsyncFlows:
 
     async def delete(self, flow: FlowSpec | str) -> None:
         """Deletes a flow with its queue, all its runs and their history; raises FlowNotFound."""
-        slug = flow if isinstance(flow, str) else flow.slug
+        slug = slug_of(flow)
         if not await self._database.run(calls.delete_flow(slug)):
             raise FlowNotFound(slug)
 
-    async def prune(self, older_than: timedelta) -> _Slugs:
-        """Deletes the flows that are data, were not changed for so long, and have no runs; returns their slugs.
+    async def prune(self, older_than: timedelta, *, dry_run: bool = False) -> _Slugs:
+        """Deletes the flows that are data, were not changed for so long, and have neither runs nor schedules; returns
+        their slugs. With `dry_run` it only says which.
 
-        await client.flows.prune(timedelta(days=30))
+            await client.flows.prune(timedelta(days=30))
+
+        Raises InvalidInputError for what is no age.
         """
-        return await self._database.run(calls.prune_dynamic_flows(older_than))
+        age = checked_age(older_than)
+        return await self._database.run(
+            calls.prunable_dynamic_flows(age) if dry_run else calls.prune_dynamic_flows(age)
+        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -17,22 +16,28 @@ from pgflow.calls import Call
 from pgflow.client._sync_events import Events, Watching
 from pgflow.client._sync_flows import Flows
 from pgflow.client._sync_schedules import Schedules
+from pgflow.client._sync_stored import expect_stored
 from pgflow.client.arguments import (
     SAME_INPUT,
     check_compiled,
+    check_flow,
     check_listing,
+    checked_age,
     checked_keys,
+    checked_timeout,
     encode_input,
     encode_inputs,
     run_id_of,
+    run_ids_of,
     slug_of,
     start_time,
+    step_slug_of,
 )
 from pgflow.client.news import news_of
 from pgflow.config import load
 from pgflow.db import Database, callers
-from pgflow.errors import DatabaseUnreachable, FlowNotFound, InvalidInputError, RunNotFound, RunTimeout
-from pgflow.flow import Flow, FlowSpec, codec
+from pgflow.errors import DatabaseUnreachable, FlowNotFound, RunNotFound, RunTimeout
+from pgflow.flow import Flow, FlowSpec, Step, codec
 from pgflow.flow.flow import In, Out
 from pgflow.records import Progress, Pruned, Run
 
@@ -117,8 +122,8 @@ class Client:
         InvalidInputError, before anything is written, for an input that is no JSON or no list where a root map needs
         one; DatabaseError if there is a run of this `run_id` already.
         """
-        run_ids = None if run_id is None else [run_id_of(run_id)]
-        keys = None if key is None else checked_keys([key])
+        run_ids = run_ids_of(None if run_id is None else [run_id], 1)
+        keys = checked_keys(None if key is None else [key], 1)
         return (self._start(flow, [encode_input(flow, input)], run_ids, keys, at, delay, connection))[0]
 
     def start_many(
@@ -140,8 +145,8 @@ class Client:
         naming the index of the bad input.
         """
         encoded = encode_inputs(flow, inputs)
-        ids = None if run_ids is None else [run_id_of(run_id) for run_id in run_ids]
-        return self._start(flow, encoded, ids, None if keys is None else checked_keys(keys), at, delay, connection)
+        ids, checked = run_ids_of(run_ids, len(encoded)), checked_keys(keys, len(encoded))
+        return self._start(flow, encoded, ids, checked, at, delay, connection)
 
     def _start(
         self,
@@ -177,8 +182,10 @@ class Client:
             client.compile(campaign)
             client.compile(FlowSpec.read(text))      # a flow that is data
 
-        Raises FlowMismatch if another flow of this slug is there; with `replace` that one goes, with all its runs.
+        Raises InvalidInputError and FlowDefinitionError before any I/O, FlowMismatch if another flow of this slug is
+        there; with `replace` that one goes, with all its runs.
         """
+        check_flow(flow)
         store = calls.store_dynamic_flow if isinstance(flow, FlowSpec) else calls.ensure_flow_compiled
         return check_compiled(flow, self._database.run(store(flow.slug, flow.shape(), allow_data_loss=replace)))
 
@@ -208,7 +215,9 @@ class Client:
         """
         return self._database.run(calls.retry_run(run_id_of(run)))
 
-    def rerun(self, run: Run[Out] | UUID | str, from_step: str, *, input: Any = SAME_INPUT) -> Run[Out]:
+    def rerun(
+        self, run: Run[Out] | UUID | str, from_step: Step[Any, Any] | str, *, input: Any = SAME_INPUT
+    ) -> Run[Out]:
         """Starts a new run that begins at a step, with the outputs of all steps that do not come after it.
 
             again = client.rerun(run, "send_email")
@@ -219,7 +228,7 @@ class Client:
         RunNotFound.
         """
         encoded = None if input is SAME_INPUT else codec.encode(input)
-        return self._database.run(calls.rerun(run_id_of(run), from_step, encoded))
+        return self._database.run(calls.rerun(run_id_of(run), step_slug_of(from_step), encoded))
 
     def pause(self, flow: Flow[Any, Any] | str) -> None:
         """No task of the flow is started until `resume`; what runs goes on, and runs may be started.
@@ -243,13 +252,12 @@ class Client:
             client.prune(timedelta(days=30))
 
         Runs with their steps and tasks, archived messages, workers not heard of since. Runs that have not ended stay,
-        however old. Raises InvalidInputError for an age below 0.
+        however old. Raises InvalidInputError for what is no age.
         """
-        if older_than < timedelta():
-            raise InvalidInputError(f"older_than must be an age, not {older_than}: timedelta(days=30), say")
-        pruned = self._database.run(calls.count_prunable(older_than))
+        age = checked_age(older_than)
+        pruned = self._database.run(calls.count_prunable(age))
         if not dry_run:
-            self._database.run(calls.prune_data_older_than(older_than))
+            self._database.run(calls.prune_data_older_than(age))
         return pruned
 
     # -- looking
@@ -286,11 +294,16 @@ class Client:
     ) -> list[Run[Out]]:
         """The newest runs first, without their steps; `before` goes on behind a run, or at a start time.
 
-        older = client.list_runs(campaign, before=runs[-1])
+            older = client.list_runs(campaign, before=runs[-1])
+
+        Raises FlowNotFound for a slug that names no flow (a Flow that is not stored has no runs), InvalidInputError.
         """
-        check_listing(status, limit)
+        check_listing(status, limit, before)
         slug = None if flow is None else slug_of(flow)
-        return self._database.run(calls.list_runs(slug, status, limit, before))
+        found = self._database.run(calls.list_runs(slug, status, limit, before))
+        if not found and isinstance(flow, str):
+            expect_stored(self._database, flow)
+        return found
 
     def wait(self, run: Run[Out] | UUID | str, *, timeout: float | None = None) -> Run[Out]:
         """Waits until a run has ended and returns it, however it ended.
@@ -298,15 +311,17 @@ class Client:
             run = client.wait(run, timeout=60)
 
         Woken by NOTIFY, but never dependent on it; a database that is away for a while is waited for, too. Raises
-        RunTimeout after `timeout` seconds (the run goes on), RunNotFound.
+        RunTimeout after `timeout` seconds (the run goes on), RunNotFound, InvalidInputError for what is no time.
         """
         run_id = run_id_of(run)
-        seconds = math.inf if timeout is None else timeout
+        seconds = checked_timeout(timeout)
         deadline = time.monotonic() + seconds
         while True:
             try:
                 found = self._wait_until(run_id, deadline)
             except DatabaseUnreachable as error:
+                if self._database.is_closed:
+                    raise
                 left = deadline - time.monotonic()
                 if left <= 0:
                     raise RunTimeout(run_id, seconds) from error

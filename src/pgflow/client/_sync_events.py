@@ -14,9 +14,10 @@ from uuid import UUID
 from psycopg import Connection, OperationalError
 
 from pgflow import calls
+from pgflow.client._sync_stored import expect_stored
 from pgflow.client.news import FlowNews, RunNews
 from pgflow.db import Database
-from pgflow.errors import DatabaseUnreachable, FlowNotFound
+from pgflow.errors import DatabaseUnreachable
 from pgflow.records import Event
 
 CHANNEL = "pgflow_events"
@@ -97,8 +98,8 @@ class Watching:
         news = watcher.news
         stops = self._stops
         slugs = [] if news.flow_slug is None else [news.flow_slug]
-        if slugs and not self._database.run(calls.flow_exists(slugs[0])):
-            raise FlowNotFound(slugs[0])
+        for slug in slugs:
+            expect_stored(self._database, slug)
         self._database.run(calls.watch(list(news.run_ids), slugs, _WATCH))
         horizon, runs = self._database.run(calls.snapshots(list(news.run_ids), slugs))
         with self._turn:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 from pgflow import calls
+from pgflow.client._sync_stored import expect_stored
 from pgflow.client.arguments import check_schedule, encode_input, slug_of
 from pgflow.db import Database
 from pgflow.flow import Flow
@@ -68,5 +69,8 @@ class Schedules:
         return self._database.run(calls.delete_schedule(name))
 
     def list(self, flow: Flow[Any, Any] | str | None = None) -> Listing:
-        """All schedules, or those of a flow, by name."""
-        return self._database.run(calls.list_schedules(None if flow is None else slug_of(flow)))
+        """All schedules, or those of a flow, by name; raises FlowNotFound for a slug that names no flow."""
+        found = self._database.run(calls.list_schedules(None if flow is None else slug_of(flow)))
+        if not found and isinstance(flow, str):
+            expect_stored(self._database, flow)
+        return found

@@ -57,6 +57,11 @@ class AsyncDatabase:
         """Whether this is the private server that pgflow brings."""
         return self._address is not None and self._address.is_embedded
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether no call can succeed any more, or yet."""
+        return self._pool is None or self._pool.closed
+
     async def open(self) -> None:
         """Connects once, so that an unreachable database is noticed here, and opens the pool."""
         self._address = Address.of(self.settings)
@@ -195,7 +200,7 @@ class AsyncDatabase:
             except BaseException:
                 await connection.close()
                 raise
-            if self._spare or self._pool is None or self._pool.closed:
+            if self._spare or self.is_closed:
                 await connection.close()
             else:
                 self._spare.append(connection)

@@ -62,6 +62,8 @@ def _translate(error: psycopg.Error | PoolTimeout, dsn: str) -> Exception:
             return DatabaseUnreachable(f"{_place(dsn)} cannot be written ({text}): is it a standby, or in a failover?")
         case PoolTimeout():
             return DatabaseUnreachable(f"no connection to {_place(dsn)} within the pool's timeout")
+        case PoolClosed():  # transient still: a worker that ends may close it under a call, which blames no task
+            return DatabaseUnreachable(f"this client of {_place(dsn)} is closed: make the call before, or open another")
         case psycopg.OperationalError() if error.sqlstate is None or error.sqlstate[:2] in {"08", "57", "53"}:
             return DatabaseUnreachable(
                 f"cannot reach {_place(dsn)} ({text}): is PostgreSQL running, and is the address right?"

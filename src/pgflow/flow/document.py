@@ -31,9 +31,14 @@ def parse(text: str) -> Any:
         raise InvalidInputError("it is nested too deeply") from None
 
 
+def strict_json(text: str) -> Any:
+    """The data of a JSON text; raises InvalidInputError for what is refused, else what `json.loads` does."""
+    return json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
+
+
 def _json(text: str) -> Any:
     try:
-        return json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
+        return strict_json(text)
     except json.JSONDecodeError as error:
         raise InvalidInputError(f"no JSON: {error}") from error
 

@@ -89,10 +89,12 @@ class Flow(Generic[In, Out]):
         faults = []
         for step in spec.steps:
             name = step.slug if step.slug in functions else step.handled_by
-            if name in functions:
-                flow._recorded.append(_named(flow, step, Handler.of(functions[name])))
-            else:
+            if name not in functions:
                 faults.append(f"step {step.slug!r} has no function {name!r}{did_you_mean(name, functions)}")
+            elif not callable(functions[name]):
+                faults.append(f"step {step.slug!r}: {name!r} must be a function, not {functions[name]!r}")
+            else:
+                flow._recorded.append(_named(flow, step, Handler.of(functions[name])))
         if faults:
             raise FlowDefinitionError(spec.slug, faults)
         for step in spec.steps:
@@ -287,6 +289,12 @@ def _input_annotations(step: Step[Any, Any]) -> Iterator[Any]:
             yield parameter.annotation
         elif parameter.role in ("element", "input") and is_root and step.step_type == "map":
             yield GenericAlias(list, (parameter.annotation,))
+
+
+def expect_flow(given: object) -> None:
+    """Raises InvalidInputError for what is no Flow."""
+    if not isinstance(given, Flow):
+        raise InvalidInputError(f"expected a pgflow.Flow, not {given!r}")
 
 
 def _named(flow: Flow[Any, Any], step: StepSpec, handler: Handler) -> NamedStep[Any, Any]:

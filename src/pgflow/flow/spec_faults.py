@@ -37,6 +37,8 @@ def reason(detail: ErrorDetails, known: Iterable[str]) -> str:
             return f"there is no such key{did_you_mean(str(detail['loc'][-1]), known)}"
         case "missing":
             return "is missing"
+        case "too_long":
+            return f"at most {detail['ctx']['max_length']:,} are allowed"
     got = repr(detail["input"])
     got = got if len(got) <= _LONGEST_SHOWN else got[: _LONGEST_SHOWN - 3] + "..."
     return f"{detail['msg']} (got {got})"

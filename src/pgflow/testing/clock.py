@@ -7,6 +7,8 @@ from datetime import timedelta
 import psycopg
 from psycopg.sql import SQL, Composed, Identifier, Literal
 
+from pgflow.client.arguments import are_seconds
+
 #: All that tell a time, but for those of workers: their heartbeats go on by the real clock.
 _TIMES = r"""
 select n.nspname, c.relname, array_agg(a.attname)
@@ -41,7 +43,7 @@ class Clock:
     def advance(self, by: float | timedelta) -> None:
         """Lets so many seconds pass at once."""
         seconds = by.total_seconds() if isinstance(by, timedelta) else by
-        if not seconds >= 0:
+        if not are_seconds(seconds):
             raise ValueError(f"a clock goes forward only: advance by 0 seconds or more, not {seconds!r}")
         with self._connection.transaction():
             for schema, table, columns in self._connection.execute(_TIMES).fetchall():

@@ -16,7 +16,7 @@ from psycopg import AsyncConnection, Connection, Rollback
 from pgflow.execute import output_of
 from pgflow.executors import LoopExecutor, Result, call
 from pgflow.flow import Context, Flow, Step
-from pgflow.flow.flow import In, Out
+from pgflow.flow.flow import In, Out, expect_flow
 from pgflow.records import FailedTask, Out_co, Outcome, Run, StepState, Task
 from pgflow.testing.model import Engine
 from pgflow.testing.model.state import RunRow, StepRow, TaskRow, load
@@ -77,6 +77,7 @@ def run_inline(
     None and `run.result` raises RunFailed. Raises FlowDefinitionError, InvalidInputError for an input that a run
     could not be started with, and ValueError for transactional steps without a connection of their kind.
     """
+    expect_flow(flow)
     _check_connection(flow, connection)
     inline = _Inline(flow, flow.encode_input(input), resources or {}, connection)
     try:

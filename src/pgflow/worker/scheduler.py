@@ -64,15 +64,28 @@ class Scheduler(Service):
         next_at = due.now + _LATER
         try:
             next_at = next_slot(due.cron, due.time_zone, max(due.now, due.done_until))
-            runs = await self._database.run(calls.fire_schedule(due, due_slots(due), next_at))
+            slots = due_slots(due)
+            runs = await self._database.run(calls.fire_schedule(due, slots, next_at))
         except Exception as error:
             if is_transient(error):
                 raise
             logger.warning("schedule %s cannot be fired: %s", due.name, error)
             await self._database.run(calls.fire_schedule(due, [], next_at, error=str(error)))
         else:
+            if runs and leaves_some_out(due):  # said once: who was slower than others has no runs
+                logger.warning(
+                    "schedule %s missed more than %d slots: what came before %s is not made up for",
+                    due.name, MOST_CAUGHT_UP, slots[0],
+                )  # fmt: skip
             for run in runs:
                 logger.info("schedule %s started run %s of %s", due.name, run.run_id, run.flow_slug)
+
+
+def leaves_some_out(due: DueSchedule) -> bool:
+    """Whether there were more slots than are fired with catch_up="all"."""
+    most = MOST_CAUGHT_UP + 1
+    missed = missed_slots(due.cron, due.time_zone, due.done_until, due.now, most=most)
+    return due.catch_up == "all" and len(missed) == most
 
 
 def due_slots(due: DueSchedule) -> list[datetime]:

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from pgflow.config import Settings, SettingsError, load
 from pgflow.db import SharingDatabase
-from pgflow.errors import DatabaseError, DatabaseUnreachable
+from pgflow.errors import DatabaseError, DatabaseUnreachable, InvalidInputError
 from pgflow.executors import NamedExecutor, ProcessExecutor
 from pgflow.flow import Flow, Handlers, Step
 from pgflow.records import Outcome, Polled, Task, TaskKey, Verdict
@@ -105,11 +105,15 @@ class Worker:
         middleware: Middleware | None = None,
         dev: bool = False,
     ) -> None:
+        if isinstance(flows, Flow | Handlers | str):
+            raise InvalidInputError(f"a worker takes a list of flows and handlers, Worker([flow]), not {flows!r}")
         if not flows:
             raise ValueError("a worker needs at least one flow, or handlers")
         self._flows: dict[str, Flow[Any, Any]] = {}
         self._handlers: Handlers | None = None
         for flow in flows:
+            if not isinstance(flow, Flow | Handlers):
+                raise InvalidInputError(f"a worker serves flows (pgflow.Flow) and pgflow.Handlers, not {flow!r}")
             flow.check()
             if isinstance(flow, Handlers):
                 self._handlers = (self._handlers or Handlers()) | flow  # a copy: later ones would lack their executors

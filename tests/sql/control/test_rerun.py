@@ -214,11 +214,19 @@ def test_it_needs_nothing_of_the_given_run_once_it_is_there(conn: psycopg.Connec
 
 def test_what_is_not_there_is_said_so(conn: psycopg.Connection) -> None:
     parent = diamond(conn)
-    with raises('Flow flow has no step "x"'):
+    with raises('Flow flow has no step "x": it has a, b, c, d'):
         rerun(conn, parent, "x")
     with raises(f"Run not found: {uuid.UUID(int=7)}", "P0002"):
         rerun(conn, uuid.UUID(int=7), "a")
     assert value(conn, "select count(*) from pgflow.runs") == 1
+
+
+def test_of_many_steps_the_first_are_named(conn: psycopg.Connection) -> None:
+    conn.execute("select pgflow.create_flow('wide')")
+    conn.execute("select pgflow.add_step('wide', 's' || n) from generate_series(0, 21) n")
+    run_id = value(conn, "select run_id from pgflow.start_flow('wide', '{}')")
+    with raises(f'Flow wide has no step "x": it has {", ".join(f"s{n}" for n in range(20))}, …'):
+        rerun(conn, run_id, "x")
 
 
 def test_events_tell_of_what_runs_only(conn: psycopg.Connection) -> None:

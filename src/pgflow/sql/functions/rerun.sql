@@ -19,7 +19,9 @@ declare
   v_run_id uuid;
 begin
   if v_again = '{}' then
-    raise exception 'Flow % has no step "%"', v_parent.flow_slug, rerun.from_step;
+    raise exception 'Flow % has no step "%": it has %', v_parent.flow_slug, rerun.from_step,
+      (select string_agg(case when s.step_index < 20 then s.step_slug else '…' end, ', ' order by s.step_index)
+         from pgflow.steps s where s.flow_slug = v_parent.flow_slug and s.step_index <= 20);
   end if;
   v_kept := array(
     select ss.step_slug from pgflow.step_states ss
