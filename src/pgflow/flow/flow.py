@@ -232,7 +232,7 @@ class Flow(Generic[In, Out]):
     def plan(self) -> Plan:
         """The checked flow; made at first use."""
         if self._plan is None:
-            numbers = options.number_faults(
+            numbers = options.value_faults(
                 max_attempts=self.max_attempts, base_delay=self.base_delay, timeout=self.timeout
             )
             faults = [f"{self._location}: flow {self.slug!r}: {fault}" for fault in (*numbers, *self.retry.faults())]

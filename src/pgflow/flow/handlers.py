@@ -11,7 +11,7 @@ from pgflow.errors import FlowDefinitionError
 from pgflow.flow.binding import Binding, Signature, read_signature
 from pgflow.flow.flow import Flow
 from pgflow.flow.handler import Handler
-from pgflow.flow.options import number_faults
+from pgflow.flow.options import value_faults
 from pgflow.flow.retry import Exceptions
 from pgflow.flow.slugs import did_you_mean
 from pgflow.flow.spec import FlowSpec, StepSpec
@@ -71,7 +71,7 @@ class Handlers(Mapping[str, Callable[..., Any]]):
     def __call__(self, name: Any = None, /, **options: Any) -> Any:
         """Records a function under a name, or under its own."""
         Handler(print).with_options(options)  # whatever it is that will be decorated
-        if faults := list(number_faults(**{n: v for n, v in options.items() if n in ("executor", "transactional")})):
+        if faults := list(value_faults(**{n: v for n, v in options.items() if n in ("executor", "transactional")})):
             raise ValueError("; ".join(faults))
         if name is None and options:
             return lambda fn: self._record(_own_name(fn), fn, options)
@@ -211,8 +211,8 @@ def _own_name(fn: Any) -> str:
 def _option_faults(step: Step[Any, Any]) -> Iterator[str]:
     """What cannot be had of a worker that knows functions by name only."""
     yield from step.options.retry.faults()
-    if step.options.executor is not None and step.is_async:
-        yield f"executor={step.options.executor!r} is for plain functions: an async handler runs on the event loop"
+    if fault := step.executor_fault:
+        yield fault
     if step.options.transactional:
         yield (
             "transactional=True needs to know the whole flow: give the worker `Flow.of(spec, handlers)`, or use "

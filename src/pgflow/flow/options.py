@@ -56,9 +56,9 @@ def read(given: Mapping[str, Any], step_type: StepType, decorator: str) -> Given
     )
 
 
-def number_faults(**numbers: Any) -> Iterator[str]:
-    """What is wrong with a flow's own numbers."""
-    for name, value in numbers.items():
+def value_faults(**values: Any) -> Iterator[str]:
+    """What is wrong with options that were given elsewhere than to a decorator of steps; None: not given."""
+    for name, value in values.items():
         try:
             _ = value is None or _READERS[name](value)
         except ValueError as error:

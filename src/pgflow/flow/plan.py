@@ -47,10 +47,7 @@ def make_plan(
             faults.append(_at(step, f"a step of this slug is defined at {first.location} already"))
         elif fault := slug_fault(step.slug, "step"):
             faults.append(_at(step, fault))
-        if step.options.executor is not None and step.is_async:
-            fault = (
-                f"executor={step.options.executor!r} is for plain functions: an async handler runs on the event loop"
-            )
+        if fault := step.executor_fault:
             faults.append(_at(step, fault))
         faults += (_at(step, fault) for fault in step.faults)
 

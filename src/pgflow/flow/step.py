@@ -109,6 +109,13 @@ class Step(Generic[P, T]):
         return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
 
     @property
+    def executor_fault(self) -> str | None:
+        """What speaks against the executor that it is to run in; None if nothing does."""
+        if self.options.executor is None or not self.is_async:
+            return None
+        return f"executor={self.options.executor!r} is for plain functions: an async handler runs on the event loop"
+
+    @property
     def location(self) -> str:
         """`file.py:12`, for messages; empty where Python does not know."""
         code = getattr(plain_function(self.__wrapped__), "__code__", None)
