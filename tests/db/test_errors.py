@@ -30,7 +30,6 @@ def ask(sql: str) -> Call[Any]:
         ("select 1/0", DatabaseError, False),
         ("select '{'::jsonb", PgflowError, False),
         ("select jsonb '1e400000'", DatabaseError, False),
-        ("select to_jsonb(repeat('x', 268435456))", DatabaseError, False),
         ("select * from pgflow.no_such_table", SchemaError, True),
         ("select pgflow.no_such_function()", SchemaError, True),
         ("select pgflow.cancel_run('6f1b9b5e-0000-4000-8000-000000000000')", RunNotFound, False),
@@ -171,9 +170,11 @@ def test_a_listening_address_that_is_wrong_hides_its_password(dsn: str, monkeypa
     assert "s3cr3t" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_what_is_too_large_for_jsonb_is_told_with_the_way_out(dsn: str) -> None:
     with (
         Database(load(dsn=dsn)) as database,
-        pytest.raises(DatabaseError, match=r"268,435,455.*a map's outputs.*return"),
+        pytest.raises(DatabaseError, match=r"268,435,455.*a map's outputs.*return") as raised,
     ):
         database.run(ask("select to_jsonb(repeat('x', 268435456))"))
+    assert not is_transient(raised.value)

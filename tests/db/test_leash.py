@@ -59,6 +59,7 @@ async def test_a_cut_ends_the_statement_through_a_network_that_needs_this_proces
         await aeventually(lambda: not value(conn, SLEEPING))
 
 
+@pytest.mark.slow
 async def test_a_cut_does_not_wait_for_a_network_that_is_away(
     dsn: str, conn: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -132,8 +132,11 @@ async def test_what_a_killed_worker_had_runs_elsewhere_within_twenty_seconds_by_
     assert (task["started_at"] - killed_at).total_seconds() < 20
 
 
-async def test_what_a_silent_worker_holds_is_looked_for_in_all_flows(dsn: str, conn: psycopg.Connection) -> None:
+async def test_what_a_silent_worker_holds_is_looked_for_in_all_flows(
+    dsn: str, conn: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A worker that serves many flows asks for a few at a time, in turn, and here only once in a thousand seconds."""
+    monkeypatch.setattr("pgflow.worker.maintenance._INTERVAL", 0.2)
     flows: list[Flow[Any, Any]] = [Flow(f"flow_{n}") for n in range(25)]
     for flow in flows:
         flow.step(slug="only")(lambda: 1)

@@ -193,7 +193,7 @@ async def test_a_validator_that_raises_anything_fails_its_task_and_leaves_the_wo
 NO_JSON = [
     (object(), "object is no JSON"),
     ({1, 2}, "set is no JSON"),
-    (b"bytes", "bytes is no JSON"),
+    (b"bytes", "bytes travel as base64 text"),
     (float("nan"), "nan at $"),
     ({"deep": [float("inf")]}, "inf at $.deep[0]"),
     ({"text": "a\0b"}, "NUL character in the text at $.text"),
