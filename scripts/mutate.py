@@ -31,7 +31,7 @@ _numbers = itertools.count(1)
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--histories", type=int, default=300, help="how many to play at most")
+    parser.add_argument("--histories", type=int, default=1500, help="how many to play at most")
     parser.add_argument("--enough", type=int, default=3, help="when so many have found a fault, the next one's turn")
     parser.add_argument("names", nargs="*", help="parts of names of faults")
     arguments = parser.parse_args()
