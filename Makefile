@@ -42,7 +42,7 @@ test-pg%: setup ## the test suite on PostgreSQL 14 to 18, as in test-pg14 (15: D
 coverage: setup ## branches of src, functions of sql/ and arrows of its state diagrams that the whole suite reaches
 	$(BIN)/python scripts/measure_coverage.py $(BIN)/pytest $(SPREAD) $(PYTEST_ARGS)
 
-soak: setup ## 20,000 random histories, the database against the in-memory model (takes an hour or so)
+soak: setup ## 20,000 random histories, the database against the in-memory model (takes two hours or so)
 	PGFLOW_HISTORIES=20000 $(BIN)/pytest -s tests/testing/test_model.py $(PYTEST_ARGS)
 
 chaos: setup ## minutes of faults against workers under load; writes its figures into docs/explanation/reliability.md

@@ -41,6 +41,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_measurement_says_what_was_used(small: Path) -> None:
     measured = {one["engine"]: one for one in kept(small)}
     assert list(measured) == ["ours", "floor"]

@@ -82,6 +82,7 @@ def test_a_start_that_was_killed_half_way_is_taken_up_by_the_next(
         end(process)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("begun", [_begun_initdb, _begun_server])
 def test_a_start_that_was_killed_half_way_leaves_no_server_behind(
     embedded_directory: Path, begun: Callable[[Path], bool]

@@ -79,6 +79,7 @@ def _request(example: ModuleType, subscribers: Path, port: int) -> object:
     )
 
 
+@pytest.mark.slow
 def test_a_thousand_subscribers_get_one_mail_each(dsn, example, mailbox, tmp_path):
     box, port = mailbox
     addresses = [f"reader{n}@example.com" for n in range(1000)]
