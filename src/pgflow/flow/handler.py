@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Self
 
-from pgflow.flow.retry import Retry
+from pgflow.flow.options import value_faults
+from pgflow.flow.retry import OPTIONS_OF_RETRIES, Retry
 from pgflow.flow.slugs import did_you_mean
 from pgflow.flow.step import Step, StepOptions
 
@@ -14,9 +15,8 @@ if TYPE_CHECKING:
     from pgflow.flow.flow import Flow
     from pgflow.flow.handlers import Handlers
 
-_OF_RETRIES = tuple(f.name for f in fields(Retry))
 #: What a handler may say of itself; all else of a flow that is data stands in its spec.
-OPTIONS_OF_HANDLERS = ("executor", "transactional", *_OF_RETRIES)
+OPTIONS_OF_HANDLERS = ("executor", "transactional", *OPTIONS_OF_RETRIES)
 _PLAIN = StepOptions()
 
 
@@ -40,12 +40,15 @@ class Handler:
         return cls(fn.fn, options, fn.flow, fn.slug)
 
     def with_options(self, given: dict[str, Any]) -> Handler:
-        """These options before its own; raises TypeError for what is no option of a handler."""
+        """These options before its own; raises TypeError for what is no option of a handler, ValueError for a value
+        that none can have; what is wrong about retries is a fault of the step."""
         for name in given:
             if name not in OPTIONS_OF_HANDLERS:
                 raise TypeError(_no_option(name))
-        own = {name: value for name, value in given.items() if name not in _OF_RETRIES}
-        retry = Retry(**{name: value for name, value in given.items() if name in _OF_RETRIES})
+        own = {name: value for name, value in given.items() if name not in OPTIONS_OF_RETRIES}
+        if faults := list(value_faults(**own)):
+            raise ValueError("; ".join(faults))
+        retry = Retry(**{name: value for name, value in given.items() if name in OPTIONS_OF_RETRIES})
         return replace(self, options=replace(self.options, **own, retry=retry.over(self.options.retry)))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

@@ -11,7 +11,6 @@ from pgflow.errors import FlowDefinitionError
 from pgflow.flow.binding import Binding, Signature, read_signature
 from pgflow.flow.flow import Flow
 from pgflow.flow.handler import Handler
-from pgflow.flow.options import value_faults
 from pgflow.flow.retry import Exceptions
 from pgflow.flow.slugs import did_you_mean
 from pgflow.flow.spec import FlowSpec, StepSpec
@@ -71,8 +70,6 @@ class Handlers(Mapping[str, Callable[..., Any]]):
     def __call__(self, name: Any = None, /, **options: Any) -> Any:
         """Records a function under a name, or under its own."""
         Handler(print).with_options(options)  # whatever it is that will be decorated
-        if faults := list(value_faults(**{n: v for n, v in options.items() if n in ("executor", "transactional")})):
-            raise ValueError("; ".join(faults))
         if name is None and options:
             return lambda fn: self._record(_own_name(fn), fn, options)
         if not isinstance(name, str):

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, get_args
 
 from pgflow.errors import InvalidInputError
 from pgflow.flow import codec
-from pgflow.flow.retry import Retry
+from pgflow.flow.retry import OPTIONS_OF_RETRIES, Retry
 from pgflow.flow.slugs import did_you_mean
 from pgflow.flow.step import SkipMode, Step, StepOptions
 from pgflow.records import StepType
@@ -46,7 +46,7 @@ def read(given: Mapping[str, Any], step_type: StepType, decorator: str) -> Given
                 right[name] = _READERS[name](value)
             except ValueError as error:
                 faults.append(f"{name} {error}")
-    retry = Retry(**{name: right.pop(name) for name in _OF_RETRIES if name in right})
+    retry = Retry(**{name: right.pop(name) for name in OPTIONS_OF_RETRIES if name in right})
     return Given(
         slug=right.pop("slug", None),
         over=right.pop("over", None),
@@ -125,7 +125,6 @@ def _as_it_is(value: Any) -> Any:
     return value
 
 
-_OF_RETRIES = tuple(field.name for field in fields(Retry))
 _FOR_MAPS = ("over", "initial_tasks")
 _DEFAULTS = {field.name: field.default for field in fields(StepOptions)}
 #: How each option is read; a ValueError says what is wrong with it. Retry knows its own faults.
@@ -144,5 +143,5 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "when_exhausted": _mode,
     "executor": _executor,
     "transactional": _truth,
-    **dict.fromkeys(_OF_RETRIES, _as_it_is),
+    **dict.fromkeys(OPTIONS_OF_RETRIES, _as_it_is),
 }

@@ -72,6 +72,10 @@ class Retry:
 NOTHING_SAID = Retry()
 
 
+#: Their names, as decorators take them.
+OPTIONS_OF_RETRIES = tuple(f.name for f in fields(Retry))
+
+
 def _kinds(given: Exceptions) -> tuple[type[BaseException], ...]:
     return tuple(given) if isinstance(given, tuple | list) else (given,)
 
