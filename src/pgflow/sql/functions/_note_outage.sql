@@ -1,8 +1,8 @@
 -- Until when no task may be judged lapsed: for one lease after the server's start, and after a silence of all
 -- workers (then the database was away, not they) for the longest lease of those that it cut off. A worker is silent
 -- when it was not heard of for half its lease: it beats each third, and what it holds is good for more than half.
--- A silence is noted once. Without a lease of the caller's own the longest counts. Locks: the one row of outage, only where it is noted, and never waits for it: who holds it
--- is noting the same.
+-- A silence is noted once. Without a lease of the caller's own the longest counts.
+-- Locks: the one row of outage, only where it is noted, and never waits for it: who holds it is noting the same.
 create or replace function pgflow._note_outage(p_lease int)
 returns timestamptz
 language plpgsql

@@ -1,5 +1,6 @@
 -- Deletes what is older than an interval: workers not heard of, runs that ended with all they have, archived
--- messages. Runs still going stay however old. Locks: the runs by run_id, their tasks, then messages and what else is deleted.
+-- messages. Runs still going stay however old.
+-- Locks: the runs by run_id, their tasks, then messages and what else is deleted.
 create or replace function pgflow.prune_data_older_than(retention_interval interval)
 returns void
 language plpgsql

@@ -16,7 +16,8 @@ declare
     'list_flows', 'flow_definition', 'watch', 'queue_depths'
   ];
   -- The owner's alone: 'store_dynamic_flow', 'create_dynamic_flow', 'add_dynamic_step', 'prune_dynamic_flows',
-  -- 'prunable_dynamic_flows', 'delete_flow_and_data', 'prune_data_older_than', 'count_prunable', and whatever is named nowhere here.
+  -- 'prunable_dynamic_flows', 'delete_flow_and_data', 'prune_data_older_than', 'count_prunable', and whatever is named
+  -- nowhere here.
   -- With the caller's rights: that a flow is the one in the code, everybody may see; to store it, only the owner.
   v_for_both constant text[] := array[
     'ensure_flow_compiled', '_get_flow_shape', '_compare_flow_shapes', 'is_local', 'is_valid_slug', 'calculate_retry_delay'
