@@ -617,14 +617,16 @@ def settle_and_poll(
     *,
     qty: int,
     lease: int,
+    only_follow_ups: bool = False,
     by_name: bool = False,
 ) -> Call[tuple[list[Verdict], Polled]]:
-    """-> what `settle_tasks` and then `poll_tasks` say, from one round trip."""
+    """-> what `settle_tasks` and then `poll_tasks` say, from one round trip; with `only_follow_ups` it polls only if
+    settling has sent tasks."""
     columns, handlers = _task_columns(by_name=by_name)
     return Call(
         f"select {columns}, next_visible_in, verdicts "
-        f"from pgflow.settle_and_poll(%s::uuid, %s::jsonb, %s::text[], %s::int, %s::int) p {handlers}",
-        (worker_id, _outcomes_json(outcomes), list(flow_slugs), qty, lease),
+        f"from pgflow.settle_and_poll(%s::uuid, %s::jsonb, %s::text[], %s::int, %s::int, %s) p {handlers}",
+        (worker_id, _outcomes_json(outcomes), list(flow_slugs), qty, lease, only_follow_ups),
         lambda rows: (rows[-1][-1], _decode_polled([row[:-1] for row in rows])),
     )
 

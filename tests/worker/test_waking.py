@@ -94,6 +94,23 @@ async def test_silent_notifications_are_noticed(dsn: str, monkeypatch: pytest.Mo
         assert not listener.hears.is_set()
 
 
+async def test_a_listener_knows_that_it_hears_nothing_while_it_has_no_connection(
+    dsn: str, conn: psycopg.Connection
+) -> None:
+    heard_when_told: list[bool] = []
+    async with SharingDatabase(load(dsn=dsn)) as database:
+        listener = Listener(database, ["flow"], lambda flows: heard_when_told.append(listener.hears.is_set()))
+        listener.start()
+        await asyncio.wait_for(listener.hears.wait(), 20)
+        await aeventually(lambda: database._line is not None)
+        assert value(conn, "select pg_terminate_backend(%s)", database._line.connection.info.backend_pid)
+        await aeventually(lambda: len(heard_when_told) == 2)
+        await asyncio.wait_for(listener.hears.wait(), 20)
+        await listener.stop()
+    assert heard_when_told == [False, False]
+    assert not listener.hears.is_set()
+
+
 async def test_a_worker_of_many_flows_hears_of_each_and_keeps_time(dsn: str) -> None:
     def made(n: int) -> Flow[Any, Any]:
         flow: Flow[Any, Any] = Flow(f"flow_{n}", base_delay=1)
@@ -119,7 +136,8 @@ async def test_a_worker_of_many_flows_finds_work_that_nobody_told_of(dsn: str, c
     async with Worker(flows, dsn=dsn, poll_interval=0.05) as worker, AsyncClient(dsn) as client:
         await idle(worker)
         conn.execute(
-            "create or replace function pgflow._wake_workers(p_flow_slug text) returns void language sql as 'select'"
+            "create or replace function pgflow._wake_workers(p_flow_slug text, p_may_wait boolean default false) "
+            "returns void language sql as 'select'"
         )
         run = await client.start(flows[17], 1)
         assert (await client.wait(run, timeout=30)).output == {"only": 1}

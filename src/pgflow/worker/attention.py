@@ -41,6 +41,10 @@ class Attention:
         self._soon = {flow: None for flow in (*self._soon, *new) if flow in self._all}
         self._later = {flow: at for flow, at in self._later.items() if flow in self._all}
 
+    def served(self, flow_slugs: Iterable[str]) -> Sequence[str]:
+        """Those of these that are served."""
+        return tuple(flow for flow in flow_slugs if flow in self._all)
+
     def ask_all(self) -> None:
         """From now on every poll asks for all flows, however many."""
         self._are_few = self._are_all_wanted = True

@@ -29,6 +29,10 @@ class Core(Protocol):
     #: How many tasks may be claimed before a handler is free for them: 0 where handing one back uses up an attempt.
     most_ahead: int
 
+    @property
+    def hears(self) -> bool:
+        """Whether the worker hears of all work that comes, so that it need not look."""
+
     async def prepare(self) -> None:
         """Makes sure that the database has this core, and these flows."""
 
@@ -44,8 +48,10 @@ class Core(Protocol):
     async def settle(self, outcomes: Sequence[Outcome]) -> list[Verdict]:
         """Stores outcomes; may be called again with those that it raised for."""
 
-    async def settle_and_poll(self, outcomes: Sequence[Outcome], flow_slugs: Sequence[str], qty: int) -> Settled:
-        """Both, settle first."""
+    async def settle_and_poll(
+        self, outcomes: Sequence[Outcome], flow_slugs: Sequence[str], qty: int, only_follow_ups: bool
+    ) -> Settled:
+        """Both, settle first; with `only_follow_ups` it may leave out the poll if settling sent no tasks."""
 
     def beat(self, held: Iterable[TaskKey]) -> Call[list[TaskKey]]:
         """The worker's heartbeat, and that of its tasks -> those that are no longer its own."""
@@ -81,6 +87,11 @@ class OwnCore:
         self._by_name = announced is not None
         self._lease = database.settings.lease
         self._dev = dev
+        self._listener: Listener | None = None
+
+    @property
+    def hears(self) -> bool:
+        return self._listener is not None and self._listener.hears.is_set()
 
     async def prepare(self) -> None:
         await asyncio.to_thread(schema.prepare, self._database)
@@ -103,20 +114,23 @@ class OwnCore:
     async def settle(self, outcomes: Sequence[Outcome]) -> list[Verdict]:
         return await self._database.run(calls.settle_tasks(self._worker_id, outcomes))
 
-    async def settle_and_poll(self, outcomes: Sequence[Outcome], flow_slugs: Sequence[str], qty: int) -> Settled:
+    async def settle_and_poll(
+        self, outcomes: Sequence[Outcome], flow_slugs: Sequence[str], qty: int, only_follow_ups: bool
+    ) -> Settled:
         return await self._database.run(
             calls.settle_and_poll(
-                self._worker_id, outcomes, flow_slugs, qty=qty, lease=self._lease, by_name=self._by_name
+                self._worker_id, outcomes, flow_slugs,
+                qty=qty, lease=self._lease, only_follow_ups=only_follow_ups, by_name=self._by_name,
             )
-        )
+        )  # fmt: skip
 
     def beat(self, held: Iterable[TaskKey]) -> Call[list[TaskKey]]:
         return calls.extend_leases(self._worker_id, held, lease=self._lease)
 
     def services(self, hear: Callable[[Iterable[str]], None]) -> list[Service]:
-        listener = Listener(self._database, self._served, hear, self._announced)
+        self._listener = Listener(self._database, self._served, hear, self._announced)
         maintenance = Maintenance(self._database, lambda: hear(self._served))
-        return [listener, maintenance, Scheduler(self._database)]
+        return [self._listener, maintenance, Scheduler(self._database)]
 
 
 def whereabouts() -> str:

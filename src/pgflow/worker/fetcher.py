@@ -17,6 +17,8 @@ from pgflow.worker.service import Service
 logger = logging.getLogger("pgflow.worker")
 
 Settled: TypeAlias = tuple[list[Verdict], Polled]
+#: settle_and_poll for outcomes: of these flows, so many tasks, and only if settling sends some.
+SettleAndPoll: TypeAlias = Callable[[Sequence[str], int, bool], Awaitable[Settled]]
 
 
 class Fetcher(Service):
@@ -33,6 +35,7 @@ class Fetcher(Service):
         take: Callable[[Task], None],
         poll_interval: float,
         on_polled: Callable[[Polled], None],
+        hears: Callable[[], bool],
     ) -> None:
         super().__init__()
         self._poll = poll
@@ -41,6 +44,7 @@ class Fetcher(Service):
         self._take = take
         self._poll_interval = poll_interval
         self._on_polled = on_polled
+        self._hears = hears
         self._more = False
         self._put_off = False
         self._promised = 0
@@ -77,14 +81,25 @@ class Fetcher(Service):
         self._on_polled(polled)
         return 0 if self._more else None
 
-    async def along(
-        self, outcomes: Sequence[Outcome], settle_and_poll: Callable[[Sequence[str], int], Awaitable[Settled]]
-    ) -> list[Verdict]:
+    async def along(self, outcomes: Sequence[Outcome], settle_and_poll: SettleAndPoll) -> list[Verdict]:
         """Settles outcomes and fetches, in one round trip, as many tasks as there will be room for."""
-        with self._room(len(outcomes)) as room, self._attention.asking(self._held.flows_of(outcomes)) as flows:
-            verdicts, polled = await settle_and_poll(flows, room)
-            self._fetched(flows, polled, room)
-        return verdicts
+        settled = self._held.flows_of(outcomes)
+        with self._room(len(outcomes)) as room:
+            if self._is_caught_up:
+                flows = self._attention.served(settled)
+                verdicts, polled = await settle_and_poll(flows, room, True)
+                if polled.tasks:
+                    self._fetched(flows, polled, room)
+                return verdicts
+            with self._attention.asking(settled) as flows:
+                verdicts, polled = await settle_and_poll(flows, room, False)
+                self._fetched(flows, polled, room)
+                return verdicts
+
+    @property
+    def _is_caught_up(self) -> bool:
+        """Whether nothing waits that we are not going to hear of."""
+        return not self._more and not self._put_off and self._hears()
 
     async def _poll_apart(self, flows: Sequence[str], room: int) -> Polled:
         """Polls all flows at once; one by one where that fails, so that one's trouble does not hold up the others."""

@@ -44,6 +44,7 @@ class ForeignCore:
     """The core that `npx pgflow install` installs, 0.8 or newer."""
 
     most_ahead = 0
+    hears = False
 
     def __init__(
         self,
@@ -147,7 +148,9 @@ class ForeignCore:
 
     # -- settling
 
-    async def settle_and_poll(self, outcomes: Sequence[Outcome], flow_slugs: Sequence[str], qty: int) -> Settled:
+    async def settle_and_poll(
+        self, outcomes: Sequence[Outcome], flow_slugs: Sequence[str], qty: int, only_follow_ups: bool
+    ) -> Settled:
         verdicts = await self.settle(outcomes)
         try:
             return verdicts, await self.poll(flow_slugs, qty)

@@ -46,20 +46,25 @@ class Listener(Service):
         self._flow_slugs = flow_slugs
         self._tell = hear
         self._announced = announced or (lambda: None)
+        #: Whether notifications arrive, as far as we know.
         self.hears = asyncio.Event()
         self._proof = ""
         self._proven = asyncio.Event()
 
     async def run_once(self) -> float | None:
-        async with self._database.hearing(CHANNEL, self._hear) as lost:
-            self._tell(tuple(self._flow_slugs))
-            self._announced()
-            while not self._stopping:
-                await self._prove()
-                self._backoff.succeeded()
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(lost.wait(), _PROOF_INTERVAL)
-                    raise ConnectionError("the connection was lost")
+        try:
+            async with self._database.hearing(CHANNEL, self._hear) as lost:
+                self._tell(tuple(self._flow_slugs))
+                self._announced()
+                while not self._stopping:
+                    await self._prove()
+                    self.hears.set()
+                    self._backoff.succeeded()
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(lost.wait(), _PROOF_INTERVAL)
+                        raise ConnectionError("the connection was lost")
+        finally:
+            self.hears.clear()
         return 0
 
     async def stop(self) -> None:
@@ -80,12 +85,10 @@ class Listener(Service):
         try:
             await asyncio.wait_for(self._proven.wait(), _PROOF_TIMEOUT)
         except TimeoutError:
-            self.hears.clear()
             raise ConnectionError(
                 "notifications do not arrive (a pooler in transaction mode?); polling instead: "
                 "set PGFLOW_LISTEN_URL to a direct address"
             ) from None
-        self.hears.set()
 
     def _hear(self, payload: str) -> None:
         if payload == self._proof:

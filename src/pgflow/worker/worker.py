@@ -299,8 +299,9 @@ class Worker:
             lambda: self._held.capacity,
         )
         self._fetcher = Fetcher(
-            self._poll, list(self._flows), self._held, self._take, settings.poll_interval, self._on_polled
-        )
+            self._poll, list(self._flows), self._held, self._take, settings.poll_interval, self._on_polled,
+            lambda: self._core.hears,
+        )  # fmt: skip
         self._heartbeat = Heartbeat(database.dsn, settings.lease, self._held, self._core.beat, self._held.lose)
         self._patience = Patience(self._held, self._hand_back)
         self._services = [*self._core.services(self._fetcher.hear), self._patience]

@@ -69,6 +69,47 @@ def test_a_step_that_becomes_ready_wakes_the_flow(conn: psycopg.Connection, hear
     assert heard() == [("pgflow_work", "flow")]
 
 
+@pytest.mark.parametrize(
+    ("qty", "flows", "delay", "others_are_woken"),
+    [
+        (2, ["flow"], None, True),
+        (3, ["flow"], None, False),
+        (1, ["flow"], None, True),
+        (0, ["flow"], None, True),
+        (3, ["other"], None, True),
+        (3, ["flow"], 1, True),
+    ],
+)
+def test_who_settles_and_polls_wakes_others_only_for_what_it_leaves(
+    conn: psycopg.Connection, heard: Heard, qty: int, flows: list[str], delay: int | None, others_are_woken: bool
+) -> None:
+    create_flow(conn, "other", "a")
+    create_flow(conn, "flow", "a", step("b", "a", start_delay=delay), step("c", "a", start_delay=delay))
+    start(conn, "flow")
+    worker = add_our_worker(conn)
+    task = poll_one(conn, worker)
+    heard()
+    call = calls.settle_and_poll(worker, [completed(task)], flows, qty=qty, lease=60)
+    _, polled = run(conn, call)
+    fetches = flows == ["flow"] and delay is None
+    assert len(polled.tasks) == (min(qty, 2) if fetches else 0)
+    # with qty = 2 it cannot know that these were all
+    assert heard() == [("pgflow_work", "flow")] * others_are_woken
+
+
+def test_what_is_settled_later_in_the_transaction_wakes_the_flow(conn: psycopg.Connection, heard: Heard) -> None:
+    create_flow(conn, "flow", "a", step("b", "a"))
+    start(conn, "flow")
+    start(conn, "flow")
+    worker = add_our_worker(conn)
+    one, two = poll(conn, worker)
+    heard()
+    with conn.transaction():
+        run(conn, calls.settle_and_poll(worker, [completed(one)], ["flow"], qty=9, lease=60))
+        settle(conn, worker, completed(two))
+    assert heard() == [("pgflow_work", "flow")]
+
+
 @pytest.mark.parametrize("outcome", [released, failed])
 def test_what_is_put_back_wakes_the_flow_once(conn: psycopg.Connection, heard: Heard, outcome) -> None:
     create_flow(conn, "flow", step("m", step_type="map"))

@@ -2,8 +2,12 @@
 -- Locks nothing (NOTIFY itself locks at commit).
 create or replace function pgflow._notify(p_channel text, p_payload text)
 returns void
-language sql
+language plpgsql
 set search_path to ''
 as $$
-  select pg_notify(p_channel, p_payload) where current_setting('pgflow.notify', true) is distinct from 'off'
+begin
+  if current_setting('pgflow.notify', true) is distinct from 'off' then
+    perform pg_notify(p_channel, p_payload);
+  end if;
+end
 $$;

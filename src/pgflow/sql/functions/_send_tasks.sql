@@ -65,6 +65,6 @@ begin
     ) e
    where e.task_index is not null;
 
-  perform pgflow._wake_workers(p_flow_slug);
+  perform pgflow._wake_workers(p_flow_slug, clock_timestamp() >= all (v_visible_at));
 end
 $$;

@@ -39,6 +39,7 @@ declare
   v_asked text[];
   v_saturated text[];
   v_left int := qty;
+  v_share int;
   v_until timestamptz;
   v_keys pgflow.task_key[];
   v_claimed int;
@@ -53,17 +54,19 @@ begin
       from unnest(v_flows, pgflow._first_visible(v_flows)) with ordinality as w(flow, at, n);
   end if;
   v_asked := v_flows;
-  -- In rounds, as long as some flow has more to give than its share.
+  -- In rounds, as long as some flow has given its whole share, and so may have more.
   while v_left > 0 and cardinality(v_flows) > 0 loop
     v_saturated := '{}';
     for i in 1 .. cardinality(v_flows) loop
       exit when v_left <= 0;
       v_flow := v_flows[i];
+      v_share := ceil(v_left::numeric / (cardinality(v_flows) - i + 1));
       v_until := clock_timestamp() + make_interval(secs => lease);
-      v_keys := pgflow._take_messages(
-        v_flow, ceil(v_left::numeric / (cardinality(v_flows) - i + 1))::int, v_until);
+      v_keys := pgflow._take_messages(v_flow, v_share, v_until);
       continue when v_keys = '{}';
-      v_saturated := v_saturated || v_flow;
+      if cardinality(v_keys) = v_share then
+        v_saturated := v_saturated || v_flow;
+      end if;
 
       return query
         select c.*, null::double precision from pgflow._claim_tasks(v_keys, poll_tasks.worker_id, v_until) c;

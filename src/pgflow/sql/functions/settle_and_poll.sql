@@ -1,12 +1,15 @@
 -- settle_tasks and then poll_tasks, in one round trip and one transaction: a busy worker's steady state.
--- The verdicts come with poll's last row, the one without a task.
+-- The verdicts come with poll's last row, the one without a task. With only_follow_ups it polls only if settling has
+-- sent tasks: for a worker who knows that nothing else waits.
+-- Other workers are told of tasks that settling has sent only if they were not all fetched here.
 -- Locks: as settle_tasks, then as poll_tasks, which skips what others hold.
 create or replace function pgflow.settle_and_poll(
   worker_id uuid,
   outcomes jsonb,
   flow_slugs text[],
   qty int,
-  lease int
+  lease int,
+  only_follow_ups boolean default false
 )
 returns table (
   flow_slug text,
@@ -29,10 +32,23 @@ set search_path to ''
 as $$
 #variable_conflict use_column
 declare
-  v_verdicts constant text[] := pgflow.settle_tasks(settle_and_poll.worker_id, outcomes);
+  v_sent text[];
+  v_rows int;
 begin
+  perform set_config('pgflow.to_wake', '{}', true);
+  verdicts := pgflow.settle_tasks(settle_and_poll.worker_id, outcomes);
+  v_sent := current_setting('pgflow.to_wake');
+  perform set_config('pgflow.to_wake', '', true);
+  if only_follow_ups and v_sent = '{}' then
+    return next;
+    return;
+  end if;
   return query
-    select p.*, case when p.run_id is null then v_verdicts end
+    select p.*, case when p.run_id is null then settle_and_poll.verdicts end
       from pgflow.poll_tasks(flow_slugs, settle_and_poll.worker_id, qty, lease) as p;
+  get diagnostics v_rows = row_count;
+  perform pgflow._wake_workers(s.flow)
+     from unnest(v_sent) as s(flow)
+    where v_rows > qty or s.flow <> all (flow_slugs);
 end
 $$;
