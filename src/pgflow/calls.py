@@ -678,9 +678,13 @@ def mark_worker_stopped(worker_id: UUID) -> Call[None]:
     return Call("select pgflow.mark_worker_stopped(%s::uuid)", (worker_id,), _nothing)
 
 
-def notify(channel: str, payload: str) -> Call[None]:
-    """Tells whoever listens on this channel."""
-    return Call("select pg_notify(%s, %s)", (channel, payload), _nothing)
+def notify(channel: str, payload: str) -> Call[bool]:
+    """Tells whoever listens on this channel -> whether the database tells of its changes, too (`pgflow.notify`)."""
+    return Call(
+        "select current_setting('pgflow.notify', true) is distinct from 'off', pg_notify(%s::text, %s::text)",
+        (channel, payload),
+        lambda rows: bool(rows[0][0]),
+    )
 
 
 def requeue_stalled_tasks() -> Call[int]:

@@ -22,7 +22,6 @@ class Server:
     version_number: int
     role: str
     pgmq: str | None
-    notify_is_off: bool
     now: datetime
     oldest_transaction: timedelta | None
 
@@ -55,7 +54,7 @@ def server() -> Call[Server]:
         """select current_setting('server_version'), current_setting('server_version_num')::int, current_user::text,
                   case when exists (select from pg_namespace where nspname = 'pgmq') then coalesce(
                     (select extversion from pg_extension where extname = 'pgmq'), 'without the extension') end,
-                  coalesce(current_setting('pgflow.notify', true) = 'off', false), clock_timestamp(),
+                  clock_timestamp(),
                   (select now() - min(xact_start) from pg_stat_activity
                     where datname = current_database() and backend_type = 'client backend' and pid <> pg_backend_pid())
         """,
@@ -157,11 +156,6 @@ def bloat(least: int) -> Call[list[Bloat]]:
         (least,),
         lambda rows: [Bloat(*row) for row in rows],
     )
-
-
-def notify(channel: str, payload: str) -> Call[None]:
-    """Sends a notification, to prove that notifications arrive."""
-    return Call("select pg_notify(%s::text, %s::text)", (channel, payload), lambda rows: None)
 
 
 def _first_column(rows: Any) -> list[str]:

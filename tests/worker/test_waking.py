@@ -12,7 +12,7 @@ import pytest
 from pgflow import AsyncClient, Context, Flow, Worker
 from pgflow.config import load
 from pgflow.db import SharingDatabase
-from pgflow.worker.listener import Listener
+from pgflow.worker.listener import CHANNEL, Listener
 from tests.support import aeventually, value
 from tests.worker.support import one_task_flow
 
@@ -109,6 +109,22 @@ async def test_a_listener_knows_that_it_hears_nothing_while_it_has_no_connection
         await listener.stop()
     assert heard_when_told == [False, False]
     assert not listener.hears.is_set()
+
+
+async def test_where_notifications_are_switched_off_the_worker_knows_that_it_hears_of_no_work(
+    dsn: str, conn: psycopg.Connection
+) -> None:
+    conn.execute(f"alter database {conn.info.dbname} set pgflow.notify = 'off'")
+    told: list[Any] = []
+    async with SharingDatabase(load(dsn=dsn)) as database:
+        listener = Listener(database, ["flow"], told.append)
+        async with database.hearing(CHANNEL, listener._hear):
+            assert not await listener._prove()
+        conn.execute(f"alter database {conn.info.dbname} reset pgflow.notify")
+    async with SharingDatabase(load(dsn=dsn)) as database:
+        listener = Listener(database, ["flow"], told.append)
+        async with database.hearing(CHANNEL, listener._hear):
+            assert await listener._prove()
 
 
 async def test_a_worker_of_many_flows_hears_of_each_and_keeps_time(dsn: str) -> None:

@@ -12,7 +12,7 @@ import typer
 from rich.text import Text
 
 import pgflow
-from pgflow import calls_health, schema
+from pgflow import calls, calls_health, schema
 from pgflow.cli import terminal
 from pgflow.config import SettingsError, load, mask_password
 from pgflow.db import Database
@@ -136,13 +136,12 @@ def _notifications(database: Database) -> Checked:
     token = f"doctor {time.monotonic_ns()}"
     try:
         with database.listen("pgflow_doctor") as connection:
-            database.run(calls_health.notify("pgflow_doctor", token))
+            are_on = database.run(calls.notify("pgflow_doctor", token))
             heard = any(n.payload == token for n in connection.notifies(timeout=_PROOF_TIMEOUT, stop_after=1))
     except DatabaseError as error:
         return _found("notifications", str(error), "correct PGFLOW_LISTEN_URL, or unset it if no pooler is in the way")
     if heard:
-        off = database.run(calls_health.server()).notify_is_off
-        return Checked("notifications", "arrive" + ("; pgflow's are switched off (pgflow.notify)" if off else ""))
+        return Checked("notifications", "arrive" + ("" if are_on else "; pgflow's are switched off (pgflow.notify)"))
     return _found(
         "notifications",
         "what is notified at the database's address is not heard by who listens (a pooler in transaction mode swallows "

@@ -46,7 +46,7 @@ class Listener(Service):
         self._flow_slugs = flow_slugs
         self._tell = hear
         self._announced = announced or (lambda: None)
-        #: Whether notifications arrive, as far as we know.
+        #: While we hear of all work: notifications arrive, as far as we know, and are sent.
         self.hears = asyncio.Event()
         self._proof = ""
         self._proven = asyncio.Event()
@@ -57,8 +57,10 @@ class Listener(Service):
                 self._tell(tuple(self._flow_slugs))
                 self._announced()
                 while not self._stopping:
-                    await self._prove()
-                    self.hears.set()
+                    if await self._prove():
+                        self.hears.set()
+                    else:
+                        self.hears.clear()
                     self._backoff.succeeded()
                     with suppress(TimeoutError):
                         await asyncio.wait_for(lost.wait(), _PROOF_INTERVAL)
@@ -73,15 +75,15 @@ class Listener(Service):
             self._task.cancel()  # it only ever waits
         await super().stop()
 
-    async def _prove(self) -> None:
-        """Sends itself a notification and waits for it.
+    async def _prove(self) -> bool:
+        """Sends itself a notification and waits for it; returns whether work is notified, too.
 
         Behind a pooler on another connection: this one may meet, by chance, the very session that listens for it,
         and hear what is said in answer to its own statement, but nothing afterwards.
         """
         self._proof = f"proof {id(self)} {time.monotonic_ns()}"
         self._proven.clear()
-        await self._database.run(calls.notify(CHANNEL, self._proof))
+        is_work_notified = await self._database.run(calls.notify(CHANNEL, self._proof))
         try:
             await asyncio.wait_for(self._proven.wait(), _PROOF_TIMEOUT)
         except TimeoutError:
@@ -89,6 +91,7 @@ class Listener(Service):
                 "notifications do not arrive (a pooler in transaction mode?); polling instead: "
                 "set PGFLOW_LISTEN_URL to a direct address"
             ) from None
+        return is_work_notified
 
     def _hear(self, payload: str) -> None:
         if payload == self._proof:
