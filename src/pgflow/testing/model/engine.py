@@ -217,8 +217,9 @@ class Engine(World):
             run, step, task = self._row(_task_id(key))
             own = task.status == "started" and task.fence == key.fence and task.worker_id == worker_id
             if own and task.started_at is not None:
-                latest = task.started_at + timedelta(seconds=step.spec.timeout + _SPARE)
-                task.leased_until = min(self.after(lease), latest)
+                until = min(self.after(lease), task.started_at + timedelta(seconds=step.spec.timeout + _SPARE))
+                task.leased_until = max(until, task.leased_until or until)
+                self.show(task, (task.leased_until - self.now).total_seconds())
             if not own or run.status != "started" or step.status != "started":
                 lost.append(key)
         return lost
