@@ -1,4 +1,4 @@
-"""Where the database was not as the contract says: each with the shortest history that showed it."""
+"""Where the database, or the model, was not as the contract says: each with the shortest history that showed it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from pgflow.records import Outcome
-from tests.testing.real import Real
+from pgflow.records import Outcome, TaskKey
+from pgflow.testing.model import Engine
+from tests.testing.real import LEASE, Real
 
 RUN = UUID(int=100)
 WORKER = UUID(int=1)
@@ -108,3 +109,23 @@ def test_what_a_skip_took_along_does_not_run_in_a_rerun_either(conn: psycopg.Con
     assert (states["a"]["skip_reason"], states["c"]["skip_reason"]) == (reason, "dependency_skipped")
     assert [e["event_type"] for e in found["events"]] == ["run:started", "step:skipped", "step:skipped", "step:started"]
     assert found["runs"][str(again.run_id)]["remaining_steps"] == 2
+
+
+def test_what_a_contract_call_claimed_and_a_heartbeat_leased_comes_up_when_the_lease_ends(
+    conn: psycopg.Connection,
+) -> None:
+    """engine.md 2: leased_until is set by extension, too, and a task whose lease has passed starts again; the model
+    left the message where start_tasks had put it."""
+    shape = step("a", options={"timeout": 500})
+    real, model = started(conn, shape), Engine()
+    model.create_flow("regression", {"steps": [shape]})
+    model.start_flow("regression", b"{}", RUN)
+    held = [TaskKey(RUN, "a", 0, 1)]
+    assert len(real.start_tasks([(RUN, "a", 0)], WORKER)) == 1
+    assert len(model.start_tasks("regression", list(model.messages), WORKER)) == 1
+    assert real.extend(WORKER, held) == model.extend(WORKER, held, LEASE) == []
+    real.advance_time(LEASE + 1)
+    model.advance_time(LEASE + 1)
+    real.show_lapsed()
+    assert [task.key.fence for task in real.poll(WORKER, 10)] == [2]
+    assert [task.key.fence for task in model.poll(WORKER)] == [2]
