@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -142,14 +142,19 @@ def _name(dsn: str) -> str:
     return str(psycopg.conninfo.conninfo_to_dict(dsn)["dbname"])
 
 
+#: What is raised when one looks at a process that has just ended.
+_GONE = (FileNotFoundError, ProcessLookupError)
+
+
 def cpu_seconds(pid: int) -> float:
     """CPU time of a process, of its children and of those it has reaped; 0 where there is no /proc."""
     while True:
         children = _children(pid)
         try:
-            total = _times(pid) + sum(cpu_seconds(child) for child in children)
-        except FileNotFoundError:
+            own = _times(pid)
+        except _GONE:
             return 0.0
+        total = own + sum(map(cpu_seconds, children))
         # A child that ended while we looked would be counted twice, or not at all.
         if _children(pid) == children:
             return total
@@ -162,10 +167,8 @@ def _times(pid: int) -> float:
 
 
 def _children(pid: int) -> list[int]:
-    found = []
-    for tasks in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
+    found: list[int] = []
+    with suppress(*_GONE):  # a process or a thread that ended meanwhile
+        for tasks in Path(f"/proc/{pid}/task").glob("*/children"):
             found += map(int, tasks.read_text().split())
-        except FileNotFoundError:  # a thread that ended meanwhile
-            continue
     return found
