@@ -15,7 +15,7 @@ from psycopg import Connection, OperationalError
 
 from pgflow import calls
 from pgflow.client._sync_stored import expect_stored
-from pgflow.client.news import FlowNews, RunNews
+from pgflow.client.news import FlowNews, Look, RunNews
 from pgflow.db import Database
 from pgflow.errors import DatabaseUnreachable
 from pgflow.records import Event
@@ -103,7 +103,7 @@ class Watching:
         self._database.run(calls.watch(list(news.run_ids), slugs, _WATCH))
         horizon, runs = self._database.run(calls.snapshots(list(news.run_ids), slugs))
         with self._turn:
-            news.take_all(runs, horizon)
+            news.take_all(Look(runs), horizon)
             news.ended |= self._stops > stops
             self._watchers.add(watcher)
             self._look_after = _FIRST_LOOK  # a change during this look may have been told to nobody
@@ -176,17 +176,17 @@ class Watching:
         until = self._look_at_all_at
         while (left := until - time.monotonic()) > 0:
             # ends with the packet that brought something: left in its middle it would lose the rest
-            for notification in connection.notifies(timeout=left, stop_after=1):
-                named |= self._wanted(notification.payload)
+            payloads = [note.payload for note in connection.notifies(timeout=left, stop_after=1)]
+            named |= self._wanted(payloads)
             if named:
                 until = min(until, self._looked_at + _GATHER)
         return named
 
-    def _wanted(self, payload: str) -> set[UUID]:
-        """Those runs that a payload names (see _tell_watchers.sql) and somebody here watches."""
-        named = {(UUID(run_id), flow_slug) for run_id, flow_slug, *_ in json.loads(payload)}
-        watched = self._watched()
-        return {run_id for run_id, flow_slug in named if any(news.wants(run_id, flow_slug) for news in watched)}
+    def _wanted(self, payloads: Iterable[str]) -> set[UUID]:
+        """Those runs that payloads name (see _tell_watchers.sql) and somebody here watches."""
+        subjects = {news.subject for news in self._watched()}
+        named = {(run_id, flow_slug) for payload in payloads for run_id, flow_slug, *_ in json.loads(payload)}
+        return {UUID(run_id) for run_id, flow_slug in named if run_id in subjects or flow_slug in subjects}
 
     def _watched(self) -> Sequence[RunNews | FlowNews]:
         with self._turn:
@@ -194,10 +194,10 @@ class Watching:
 
     def _look_at(self, run_ids: Iterable[UUID]) -> None:
         _, runs = self._database.run(calls.snapshots(list(run_ids)))
-        watched = self._watched()
+        watched, look = self._watched(), Look(runs)
         with self._turn:
             for news in watched:
-                news.take(runs)
+                news.take(look)
         self._looked_at = time.monotonic()
 
     def _look_at_all(self) -> None:
@@ -210,8 +210,9 @@ class Watching:
             self._database.run(calls.watch(run_ids, slugs, _WATCH))
             self._renew_at = time.monotonic() + _RENEW
         horizon, runs = self._database.run(calls.snapshots(run_ids, slugs, since))
+        look = Look(runs)
         with self._turn:
-            is_new = sum(news.take_all(runs, horizon) for news in watched) > 0
+            is_new = sum(news.take_all(look, horizon) for news in watched) > 0
         self._look_after = _FIRST_LOOK if is_new else min(self._look_after * 2, _LONGEST_LOOK)
         self._looked_at = time.monotonic()
         self._look_at_all_at = self._looked_at + self._look_after

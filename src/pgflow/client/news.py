@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from operator import attrgetter
@@ -39,10 +39,25 @@ def _step_events(run: Run, step: StepState) -> Iterator[Event]:
         yield Event(run.run_id, run.flow_slug, type_, step.step_slug, step.status, end, step.error_message)
 
 
-class _News:
-    """What is `pending`: not yet handed out; whether more can come, and the error if none can."""
+class Look:
+    """What one look at the tables found: snapshots of runs, by their ids, and those of each flow."""
 
-    def __init__(self) -> None:
+    def __init__(self, runs: Iterable[Run]) -> None:
+        self.runs: dict[UUID, Run] = {}
+        self.of_flow: defaultdict[str, list[Run]] = defaultdict(list)
+        for run in runs:
+            self.runs[run.run_id] = run
+            self.of_flow[run.flow_slug].append(run)
+
+
+class _News:
+    """What is `pending`: not yet handed out; whether more can come, and the error if none can.
+
+    `subject`, a run's id or a flow's slug, is what they are of, as `pgflow.watches` and notifications name it.
+    """
+
+    def __init__(self, subject: str) -> None:
+        self.subject = subject
         self.pending: deque[Event] = deque()
         self.ended = False
         self.error: PgflowError | None = None
@@ -60,35 +75,32 @@ class RunNews(_News):
     since = None
 
     def __init__(self, run_id: UUID) -> None:
-        super().__init__()
+        super().__init__(str(run_id))
         self.run_ids = {run_id}
+        self._run_id = run_id
         self._told: set[Key] = set()
 
-    def wants(self, run_id: UUID, flow_slug: str) -> bool:
-        return run_id in self.run_ids
-
-    def take(self, runs: Iterable[Run]) -> bool:
+    def take(self, look: Look) -> bool:
         """Takes what is new; whether anything was."""
         before = len(self.pending)
-        for run in runs:
-            if run.run_id in self.run_ids and not self.ended:
-                self.pending.extend(_untold(run, self._told))
-                self.ended = run.ended
+        run = look.runs.get(self._run_id)
+        if run is not None and not self.ended:
+            self.pending.extend(_untold(run, self._told))
+            self.ended = run.ended
         return len(self.pending) > before
 
-    def take_all(self, runs: Iterable[Run], horizon: datetime) -> bool:
+    def take_all(self, look: Look, horizon: datetime) -> bool:
         """As `take`, of a look at all that is watched: a run that is not among them is no more."""
-        runs = list(runs)
-        if not self.ended and (gone := self.run_ids - {run.run_id for run in runs}):
-            self.error, self.ended = RunNotFound(gone.pop()), True
-        return self.take(runs)
+        if not self.ended and self._run_id not in look.runs:
+            self.error, self.ended = RunNotFound(self._run_id), True
+        return self.take(look)
 
 
 class FlowNews(_News):
     """The events of a flow's runs from now on; of runs that started before, what happens to them from now on."""
 
     def __init__(self, flow_slug: str) -> None:
-        super().__init__()
+        super().__init__(flow_slug)
         self.flow_slug = flow_slug
         self._told: dict[UUID, set[Key]] = {}
         self._open: dict[UUID, bool] = {}
@@ -104,24 +116,18 @@ class FlowNews(_News):
         """Where the next look begins: a transaction that ended while one looked is behind the horizon before."""
         return self._horizons[0] if self._horizons else None
 
-    def wants(self, run_id: UUID, flow_slug: str) -> bool:
-        return flow_slug == self.flow_slug
-
-    def take(self, runs: Iterable[Run]) -> bool:
+    def take(self, look: Look) -> bool:
         """Takes what is new; whether anything was."""
         before = len(self.pending)
-        for run in runs:
-            if run.flow_slug == self.flow_slug:
-                self._take(run)
+        for run in look.of_flow[self.flow_slug]:
+            self._take(run)
         return len(self.pending) > before
 
-    def take_all(self, runs: Iterable[Run], horizon: datetime) -> bool:
+    def take_all(self, look: Look, horizon: datetime) -> bool:
         """As `take`, of a look at all that is watched: what ended before it is forgotten."""
-        runs = list(runs)
-        present = {run.run_id for run in runs}
-        for run_id in self._told.keys() - present:
+        for run_id in self._told.keys() - look.runs.keys():
             del self._told[run_id], self._open[run_id]
-        is_new = self.take(runs)
+        is_new = self.take(look)
         self._horizons.append(horizon)
         return is_new
 

@@ -3,10 +3,11 @@
 -- longest slugs stay within the 8,000 bytes that NOTIFY takes. Locks nothing.
 create or replace function pgflow._tell_watchers(p_keys pgflow.step_key[])
 returns void
-language sql
+language plpgsql
 set search_path to ''
 as $$
-  select pgflow._notify('pgflow_events', jsonb_agg(e.event order by e.n)::text)
+begin
+  perform pgflow._notify('pgflow_events', jsonb_agg(e.event order by e.n)::text)
     from (
       select k.n, (row_number() over (order by k.n) - 1) / 24 as packet,
              jsonb_build_array(r.run_id, r.flow_slug,
@@ -21,5 +22,6 @@ as $$
          select from pgflow.watches w where w.subject in (r.run_id::text, r.flow_slug) and w.until > now())
     ) e
    group by e.packet
-   order by e.packet
+   order by e.packet;
+end
 $$;
