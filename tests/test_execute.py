@@ -100,6 +100,7 @@ def test_a_failed_run_says_where_and_why(dsn: str) -> None:
     error = caught.value
     assert (error.flow_slug, error.step, error.task_index, error.attempt) == ("failing", "broken", 1, 2)
     assert error.error == "ValueError: element one"
+    assert error.__context__ is None  # its traceback begins with what failed
     assert f"run {error.run_id} of flow 'failing' failed in step 'broken' (task 1, attempt 2): ValueError: el" in str(
         error
     )

@@ -121,9 +121,7 @@ async def _started(client: AsyncClient, flow: Flow[In, Out], input: In, run_id: 
 
 def _blocking(work: Callable[[], Coroutine[Any, Any, Out]]) -> Out:
     """Runs it on an event loop of its own; in a thread of its own, where this one runs a loop already."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    if not _has_loop():
         return asyncio.run(work())
     output: list[Out] = []
     raised: list[BaseException] = []
@@ -140,6 +138,15 @@ def _blocking(work: Callable[[], Coroutine[Any, Any, Out]]) -> Out:
     if raised:
         raise raised[0]
     return output[0]
+
+
+def _has_loop() -> bool:
+    """Asked apart, so that no traceback of a handler's begins with the answer."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def output_of(run: Run[Out]) -> Out:

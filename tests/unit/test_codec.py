@@ -17,7 +17,7 @@ import pydantic.dataclasses
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from typing_extensions import TypedDict
 
 from pgflow.errors import InvalidInputError
@@ -82,6 +82,14 @@ class Base64Model(BaseModel):
 class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
     n: int
+
+
+class Aliased(BaseModel):
+    first_name: str = Field(alias="firstName")
+
+
+class Login(BaseModel):
+    password: SecretStr
 
 
 NAN = math.nan
@@ -154,6 +162,8 @@ def test_an_annotation_of_any_part_does_not_change_json_values(value: Any):
         (Base64Model, Base64Model(data=BYTES), b'{"data":"_wCJUE5H----"}'),
         (tuple[bytes, Any], (BYTES, "x"), b'["_wCJUE5H----","x"]'),
         (Utf8Model, Utf8Model(data=b"plain"), b'{"data":"plain"}'),
+        (Aliased, Aliased(firstName="Ada"), b'{"firstName":"Ada"}'),
+        (list[Aliased], [Aliased(firstName="Ada")], b'[{"firstName":"Ada"}]'),
         (Path, Path("/tmp/x"), b'"/tmp/x"'),  # noqa: S108
         (set[int], {1}, b"[1]"),
         (tuple[int, str], (1, "a"), b'[1,"a"]'),
@@ -173,6 +183,7 @@ def test_annotated_values_cross_both_ways(annotation: Any, value: Any, raw: byte
     [
         (Model(day=date(2026, 1, 2), price=Decimal("1.10")), b'{"day":"2026-01-02","price":"1.10"}'),
         ([Point(1.0)], b'[{"x":1.0,"more":null}]'),
+        ([Aliased(firstName="Ada")], b'[{"firstName":"Ada"}]'),
         ({"when": WHEN}, b'{"when":"2026-01-02T03:04:05.678901Z"}'),
         ((UUID(int=7),), b'["00000000-0000-0000-0000-000000000007"]'),
         (Decimal("0.10"), b'"0.10"'),
@@ -316,6 +327,19 @@ def test_what_is_no_json_needs_an_annotation(bad: Any, message: str):
 )
 def test_a_nan_never_becomes_null(value: Any, annotation: Any):
     assert "nan at $" in refusal(value, annotation) or "inf at $" in refusal(value, annotation)
+
+
+@pytest.mark.parametrize("annotation", [Login, Any, dict[str, Any]])
+def test_a_secret_never_becomes_asterisks(annotation: Any):
+    login = Login(password=SecretStr("correct horse"))
+    assert "a SecretStr would be stored as asterisks" in refusal(
+        {"login": login} if annotation == dict[str, Any] else login, annotation
+    )
+
+
+def test_asterisks_in_a_text_and_the_empty_secret_are_fine():
+    assert encode("*" * 10, str) == b'"**********"'
+    assert encode(Login(password=SecretStr("")), Login) == b'{"password":""}'
 
 
 def test_the_word_nan_in_a_text_is_fine():

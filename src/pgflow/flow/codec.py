@@ -4,9 +4,10 @@
     decode(b'"2026-01-01"', datetime.date)    # datetime.date(2026, 1, 1)
 
 What has no annotation travels as plain JSON types. Models, dataclasses, dates, UUIDs, decimals and enums are written
-as pydantic writes them, a range as the list of its numbers; what JSON or PostgreSQL cannot hold (sets, NaN, NUL
-characters …) is refused, with the place in the value. Bytes are base64 text (RFC 4648, 5: the alphabet that is safe in
-URLs) where the annotation says bytes, and refused elsewhere, since they would come back as another type.
+as pydantic writes them (fields by their aliases, as they are read), a range as the list of its numbers; what JSON or
+PostgreSQL cannot hold (sets, NaN, NUL characters …) is refused, with the place in the value. Bytes are base64 text
+(RFC 4648, 5: the alphabet that is safe in URLs) where the annotation says bytes, and refused elsewhere, since they
+would come back as another type.
 """
 
 from __future__ import annotations
@@ -26,7 +27,16 @@ from pathlib import PurePath
 from typing import Any, TypeAlias
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    PydanticUserError,
+    Secret,
+    SecretBytes,
+    SecretStr,
+    TypeAdapter,
+    ValidationError,
+)
 from pydantic_core import from_json, to_json, to_jsonable_python
 from typing_extensions import TypeAliasType
 
@@ -38,6 +48,9 @@ _WRITTEN_BY_PYDANTIC = (BaseModel, datetime, date, time, timedelta, UUID, Decima
 #: How a value that is no JSON by itself is written: as its JSON parts.
 _Writer: TypeAlias = Callable[[Any], Any]
 _BYTES_LIKE = (bytes, bytearray)
+_SECRETS = (SecretStr, SecretBytes, Secret)
+#: How pydantic writes a secret.
+_MASK = b"**********"
 _BYTES = "bytes travel as base64 text, and only where an annotation says bytes (`-> bytes`, `flow_input: bytes`)"
 _BYTES_OF_MODELS = (
     "bytes that are no UTF-8 need a model_config = ConfigDict(ser_json_bytes='base64', val_json_bytes='base64')"
@@ -146,19 +159,26 @@ def explain(error: ValidationError) -> str:
 def _annotated(annotation: Any, value: Any) -> bytes:
     convert = adapter(annotation)
     valid = convert.validate_python(value)
-    raw = convert.dump_json(valid, warnings="error")
+    raw = convert.dump_json(valid, by_alias=True, warnings="error")
     if b"NaN" in raw or b"Infinity" in raw:
         json.loads(raw, parse_constant=_refuse_constant)
-    if b"null" in raw:
-        _refuse_hidden_nan(convert, valid)
+    if b"null" in raw or _MASK in raw:
+        _refuse_hidden(convert, valid)
     if _has_any(convert) and (place := _untyped_bytes(convert, valid, raw)):
         raise ValueError(f"{_BYTES}, at {place}")
     return raw
 
 
-def _refuse_hidden_nan(convert: TypeAdapter[Any], valid: Any) -> None:
-    """Models and pydantic's dataclasses do not heed an adapter's config: a null of theirs may have been a NaN."""
-    json.dumps(convert.dump_python(valid, warnings=False), allow_nan=False, skipkeys=True, default=_ignore)
+def _refuse_hidden(convert: TypeAdapter[Any], valid: Any) -> None:
+    """Models and pydantic's dataclasses do not heed an adapter's config: a null of theirs may have been a NaN. And a
+    secret is written as asterisks, which whoever reads them would take for it."""
+    parts = convert.dump_python(valid, warnings=False)
+    json.dumps(parts, allow_nan=False, skipkeys=True, default=_refuse_secret)
+
+
+def _refuse_secret(part: Any) -> None:
+    if isinstance(part, _SECRETS):
+        raise TypeError(f"a {type(part).__name__} would be stored as asterisks: pass on where it is kept instead")
 
 
 # ---------------------------------------------------------------------------------------- bytes
@@ -238,10 +258,6 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON number")
 
 
-def _ignore(_: Any) -> None:
-    return None
-
-
 def _plain(value: Any, default: _Writer | None = None) -> bytes:
     text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"), default=default or _default)
     return text.encode()
@@ -267,7 +283,7 @@ def _default(value: Any) -> Any:
 
 def _written_by_pydantic(value: Any) -> Any:
     if isinstance(value, BaseModel) or dataclasses.is_dataclass(value):
-        _refuse_hidden_nan(adapter(Any), value)
+        _refuse_hidden(adapter(Any), value)
     return to_jsonable_python(value, inf_nan_mode="constants", bytes_mode="base64")
 
 
