@@ -93,6 +93,8 @@ def _convert(name: str, annotation: str, raw: Any, source: str, minimum: float |
     except (TypeError, ValueError):
         kind = "whole number" if annotation == "int" else "number"
         raise SettingsError(f"{where} must be a {kind}, not {raw!r}") from None
+    if annotation.startswith("str") and not isinstance(raw, str):
+        raise SettingsError(f"{where} must be a text, not of type {type(raw).__name__}")
     if annotation.startswith("Path"):
         value = Path(raw).expanduser()
     if minimum is not None and not value >= minimum:

@@ -42,6 +42,8 @@ def test_every_command_explains_itself(cli, command):
     [
         (["bogus"], "pgflow: No such command 'bogus'. See `pgflow --help`."),
         (["show"], "pgflow: Missing argument 'RUN'. See `pgflow show --help`."),
+        ([], "pgflow: Missing command. See `pgflow --help`."),
+        (["schedule"], "pgflow: Missing command. See `pgflow schedule --help`."),
         (["runs", "--limit", "many"], "See `pgflow runs --help`."),
         (["runs", "--dsn"], "pgflow: --dsn needs an address: postgresql://user@host:5432/database"),
     ],
@@ -74,6 +76,8 @@ def test_an_address_that_is_none_is_explained(cli):
     assert said.code == 2
     assert "'nonsense' is no address of a database" in said.err
     assert "postgresql://user@host:5432/database" in said.err
+    said = cli("runs", "--dsn", "mysql://app")
+    assert "no address of a database (its scheme is mysql, not postgresql): expected postgresql://user@h" in said.err
 
 
 @pytest.mark.parametrize("variable", ["PGFLOW_DATABASE_URL", "DATABASE_URL"])

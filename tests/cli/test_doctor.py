@@ -123,7 +123,7 @@ def test_clocks_that_differ(examined, monkeypatch):
     assert "90." in the_one(examined()[1], "clock")["what"]
 
 
-def test_a_flow_that_no_live_worker_serves(examined, dsn, conn):
+def test_a_flow_that_no_live_worker_serves(examined, cli, dsn, conn):
     with Client(dsn) as client:
         client.compile(broken)
         assert examined() == (0, {})
@@ -137,6 +137,8 @@ def test_a_flow_that_no_live_worker_serves(examined, dsn, conn):
     assert examined() == (0, {})
     conn.execute("update pgflow.workers set last_heartbeat_at = now() - interval '5 min'")
     assert list(examined()[1]) == ["workers"]
+    said = cli("doctor", "--json", "--dsn", dsn)
+    assert [check["detail"] for check in json.loads(said.out)["checks"] if check["check"] == "workers"] == [""]
 
 
 def served(conn: psycopg.Connection, dsn: str) -> None:

@@ -77,6 +77,15 @@ def test_validate_says_every_error_with_its_path(cli, files):
     ]  # fmt: skip
 
 
+def test_what_is_no_document_at_all_is_json_too(cli, files):
+    (files / "half.json").write_text('{"slug": "report", "steps": [')
+    said = cli("validate", "half.json", "--json")
+    assert (said.code, said.err) == (2, "")
+    report = json.loads(said.out)
+    assert (report["flow"], len(report["errors"])) == ("?", 1)
+    assert report["errors"][0].startswith("half.json: no ")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

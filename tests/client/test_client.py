@@ -58,7 +58,7 @@ async def test_compiling_verifies_refuses_and_replaces(ask: Ask, conn: psycopg.C
 async def test_a_run_can_be_given_its_id_but_only_once(ask: Ask, conn: psycopg.Connection) -> None:
     run_id = uuid4()
     assert (await ask("start", double(), 1, run_id=run_id)).run_id == run_id
-    with pytest.raises(DatabaseError, match=r"already exists|duplicate key"):
+    with pytest.raises(DatabaseError, match=r"^there is a run of this run_id already: give each its own"):
         await ask("start", double(), 2, run_id=str(run_id))
     assert value(conn, "select input from pgflow.runs") == 1
 
@@ -180,9 +180,12 @@ async def test_paging_shows_every_run_once_even_those_that_started_together(ask:
     [
         ({"limit": 0}, "limit must be a whole number from 1 to 1,000,000,000, not 0"),
         ({"limit": 10**20}, "limit must be a whole number"),
+        ({"limit": True}, "limit must be a whole number from 1 to 1,000,000,000, not True"),
         ({"limit": "x"}, "limit must be a whole number from 1 to 1,000,000,000, not 'x'"),
         ({"before": "x"}, "before must be a run of an earlier listing or a datetime, not 'x'"),
         ({"flow": 5}, "expected a pgflow.Flow, or the slug of a stored one, not 5"),
+        ({"flow": "a\0b"}, "a NUL character in a text: PostgreSQL cannot hold it"),
+        ({"flow": "a\udcff"}, r"half a surrogate pair in 'a\\udcff': PostgreSQL cannot hold it"),
     ],
 )
 async def test_a_listing_refuses_what_makes_no_sense(ask: Ask, filters: Any, message: str) -> None:

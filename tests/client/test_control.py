@@ -58,6 +58,13 @@ async def test_a_cancelled_run_is_shown_as_cancelled(ask: Ask, chain: Faults) ->
     assert await ask("cancel", str(run.run_id), reason="again") == cancelled
 
 
+async def test_a_reason_that_is_no_text_cancels_nothing(ask: Ask, chain: Faults) -> None:
+    run = await ask("start", chain.flow, 1)
+    with pytest.raises(InvalidInputError, match="reason must be a text, not 3"):
+        await ask("cancel", run, reason=3)
+    assert (await ask("get_run", run)).status == "started"
+
+
 async def test_a_wait_ends_when_its_run_is_cancelled(ask: Ask, chain: Faults) -> None:
     run = await ask("start", chain.flow, 1)
     waiting = asyncio.create_task(ask("wait", run, timeout=30))

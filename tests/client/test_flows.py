@@ -268,6 +268,10 @@ async def test_what_is_stored_comes_back_whole(ask: Ask, dsn: str):
         for spec in (FlowSpec.load(REPORT), FlowSpec.of(rich())):
             await ask("compile", spec)
             assert (await client.flows.get(spec.slug)).shape() == spec.shape()
+            assert await client.flows.get(spec) == await client.flows.get(spec.slug)
+        assert (await client.flows.get(rich())).shape() == rich().shape()
+        with pytest.raises(InvalidInputError, match="the slug of a stored one, not 5"):
+            await client.flows.get(5)  # type: ignore[arg-type]
 
 
 async def test_a_flow_of_code_and_one_of_data_may_be_the_same(ask: Ask, conn: psycopg.Connection):

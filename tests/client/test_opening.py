@@ -8,6 +8,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from pgflow.config import SettingsError
 from pgflow.db import is_transient
 from pgflow.errors import DatabaseUnreachable, SchemaError
 from tests.client.conftest import ask_of, opener
@@ -17,6 +18,38 @@ from tests.support import aeventually, value
 async def test_an_unreachable_database(kind: str) -> None:
     with pytest.raises(DatabaseUnreachable, match=r"127\.0\.0\.1"):
         await opener(kind)("postgresql://127.0.0.1:1/nowhere")
+
+
+@pytest.mark.parametrize("given", [5, b"postgresql:///app"])
+async def test_an_address_that_is_no_text(kind: str, given: Any) -> None:
+    with pytest.raises(SettingsError, match="dsn must be a text, not of type"):
+        await opener(kind)(given)
+
+
+@pytest.mark.parametrize(
+    "given", ["postgresql+psycopg://localhost/app", "postgresql+asyncpg://me:secret@localhost/app"]
+)
+async def test_an_address_for_sqlalchemy(kind: str, given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    scheme = given.partition(":")[0].replace("+", r"\+")
+    with pytest.raises(
+        SettingsError, match=f"^this is no address of a database .its scheme is {scheme}, not postgresq"
+    ):
+        await opener(kind)(given)
+    monkeypatch.delenv("PGFLOW_DATABASE_URL", raising=False)
+    monkeypatch.setenv("DATABASE_URL", given)
+    with pytest.raises(SettingsError, match="^DATABASE_URL is no address of a database") as raised:
+        await opener(kind)(None)  # type: ignore[arg-type]
+    assert "secret" not in str(raised.value)
+
+
+async def test_a_closed_client_says_so_whatever_became_of_its_server(
+    kind: str, dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGFLOW_LISTEN_URL", "postgresql://127.0.0.1:1/gone")
+    ask = ask_of(await opener(kind)(dsn))
+    await ask("close")
+    with pytest.raises(DatabaseUnreachable, match="is closed: make the call before, or open another"):
+        await ask("wait", uuid4())
 
 
 @pytest.mark.parametrize(("method", "given"), [("list_runs", ()), ("wait", (uuid4(),)), ("start", ("f", 1))])

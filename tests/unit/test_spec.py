@@ -49,7 +49,7 @@ a, b = {"slug": "a"}, {"slug": "b", "depends_on": ["a"]}
 FAULTS = [
     ({"slug": "f"}, "steps: is missing"),
     (steps(), "steps: at least one is needed"),
-    ([], "Input should be a valid dictionary"),
+    ([], "Input should be an object (got [])"),
     (steps(a, slug="a-b"), "slug: flow slug 'a-b' is not valid"),
     (steps(a, slug="run"), "slug: flow slug 'run' is not valid: the word is reserved"),
     (steps(a, slug="x" * 48), "is too long: 48 characters, at most 47 are allowed"),
@@ -71,7 +71,7 @@ FAULTS = [
     (steps({**a, "initial_tasks": 1}), "steps[0].initial_tasks: initial_tasks is for maps"),
     (steps({**a, "step_type": "map", "initial_tasks": 10**6 + 1}), "steps[0].initial_tasks: Input should be less than"),
     (steps({**a, "when_unmet": "ignore"}), "steps[0].when_unmet: Input should be 'fail', 'skip' or 'skip-cascade'"),
-    (steps({**a, "run_if": [1]}), "steps[0].run_if: Input should be a valid dictionary"),
+    (steps({**a, "run_if": [1]}), "steps[0].run_if: Input should be an object (got [1])"),
     (steps({**a, "run_if": {"x": {1}}}), "steps[0].run_if: not JSON: a value of type set is no JSON, at $.x"),
     (steps({**a, "run_if": {"x": "y" * 65536}}), "steps[0].run_if: 65,544 bytes of JSON: at most 65,536 are allowed"),
     (steps({**a, "handler": ""}), "steps[0].handler: String should have at least 1 character"),
@@ -80,7 +80,7 @@ FAULTS = [
     (steps({"slug": "fetch"}, {**b, "depends_on": ["fech"]}), "[0]: no step 'fech'; did you mean 'fetch'?"),
     (steps({**b, "depends_on": ["b"]}), "steps[0].depends_on[0]: a step cannot depend on itself"),
     (steps(a, {**b, "depends_on": ["a", "a"]}), "steps[1].depends_on[1]: 'a' is named twice"),
-    (steps(a, {**b, "depends_on": "a"}), "steps[1].depends_on: Input should be a valid tuple"),
+    (steps(a, {**b, "depends_on": "a"}), "steps[1].depends_on: Input should be a list (got 'a')"),
     (
         steps(a, b, {"slug": "m", "step_type": "map", "depends_on": ["a", "b"]}),
         "steps[2].depends_on: a map has at most one dependency, the step whose list it maps, but 2 are given",
@@ -127,8 +127,8 @@ def test_what_is_well_formed_has_no_faults_and_cannot_change():
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("", "Input should be a valid dictionary"),
-        ("just words", "Input should be a valid dictionary"),
+        ("", "Input should be an object (got None)"),
+        ("just words", "Input should be an object (got 'just words')"),
         ('{"slug": "f", "steps": [{"slug": "no"}]', "no JSON: Expecting"),
         ('{"slug": "f", "slug": "g"}', "the key 'slug' is given twice in one object"),
         ('{"slug": NaN}', "NaN is no JSON number"),

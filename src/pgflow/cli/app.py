@@ -142,5 +142,6 @@ def _explained(error: Exception) -> tuple[str, int]:
     if callable(message := getattr(error, "format_message", None)):
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "pgflow"
-        return f"{' '.join(message().split())} See `{command} --help`.", WRONG_USE
+        message = message() or "Missing command."  # its help was shown
+        return f"{' '.join(message.split())} See `{command} --help`.", WRONG_USE
     return f"unexpected {type(error).__name__}: {' '.join(str(error).split())} (--verbose shows where)", OUR_FAULT

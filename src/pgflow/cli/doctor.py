@@ -190,7 +190,7 @@ def _schema(database: Database) -> Checked:
 
 
 def _workers(database: Database) -> Checked:
-    return Checked(
+    return _well_unless(
         "workers",
         "every flow with runs under way has one",
         [
@@ -204,7 +204,7 @@ def _workers(database: Database) -> Checked:
 
 
 def _stalled(database: Database) -> Checked:
-    return Checked(
+    return _well_unless(
         "stalled tasks",
         "none",
         [
@@ -236,7 +236,7 @@ def _backlog(queue: calls_health.Queue) -> Finding | None:
 
 
 def _bloat(database: Database) -> Checked:
-    return Checked(
+    return _well_unless(
         "dead rows",
         f"no table has {_DEAD_ROWS:,} and more than live ones",
         [
@@ -251,6 +251,10 @@ def _bloat(database: Database) -> Checked:
 
 
 # ---------------------------------------------------------------------------------------- output
+
+
+def _well_unless(check: str, how_it_is_then: str, findings: list[Finding]) -> Checked:
+    return Checked(check, "" if findings else how_it_is_then, findings)
 
 
 def _found(check: str, what: str, do: str) -> Checked:

@@ -36,6 +36,11 @@ def validate(
         else:
             sys.stderr.write("".join(f"{spec}: {fault}\n" for fault in error.faults))
         return _FAULTY
+    except InvalidInputError as error:
+        if not as_json:
+            raise
+        terminal.print_json({"flow": "?", "errors": [str(error)]})
+        return _FAULTY
     counts = task_counts(flow, UNKNOWN if input is None else read_input(input))
     if as_json:
         terminal.print_json({"flow": flow.slug, "errors": [], "tasks": counts})

@@ -25,6 +25,7 @@ from pgflow.client.arguments import (
     check_listing,
     checked_age,
     checked_keys,
+    checked_reason,
     checked_timeout,
     encode_input,
     encode_inputs,
@@ -204,7 +205,7 @@ class AsyncClient:
 
         Cancelling it again changes nothing. Raises RunStateError if it has completed or failed, RunNotFound.
         """
-        return await self._database.run(calls.cancel_run(run_id_of(run), reason))
+        return await self._database.run(calls.cancel_run(run_id_of(run), checked_reason(reason)))
 
     async def retry(self, run: Run[Out] | UUID | str) -> Run[Out]:
         """Lets a failed or cancelled run go on from what failed it; completed work is kept.

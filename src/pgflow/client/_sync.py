@@ -24,6 +24,7 @@ from pgflow.client.arguments import (
     check_listing,
     checked_age,
     checked_keys,
+    checked_reason,
     checked_timeout,
     encode_input,
     encode_inputs,
@@ -203,7 +204,7 @@ class Client:
 
         Cancelling it again changes nothing. Raises RunStateError if it has completed or failed, RunNotFound.
         """
-        return self._database.run(calls.cancel_run(run_id_of(run), reason))
+        return self._database.run(calls.cancel_run(run_id_of(run), checked_reason(reason)))
 
     def retry(self, run: Run[Out] | UUID | str) -> Run[Out]:
         """Lets a failed or cancelled run go on from what failed it; completed work is kept.

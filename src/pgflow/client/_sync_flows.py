@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from typing_extensions import Unpack
 
@@ -11,7 +11,7 @@ from pgflow import calls
 from pgflow.client.arguments import checked_age, slug_of
 from pgflow.db import Database
 from pgflow.errors import FlowDefinitionError, FlowNotFound, InvalidInputError
-from pgflow.flow import FlowSpec, StepSpec, shape
+from pgflow.flow import Flow, FlowSpec, StepSpec, shape
 from pgflow.flow.spec import StepFields, check_head, faults_of_last, make_step
 from pgflow.records import StoredFlow
 
@@ -70,21 +70,22 @@ class Flows:
             raise
         return step
 
-    def get(self, slug: str) -> FlowSpec:
+    def get(self, flow: Flow[Any, Any] | FlowSpec | str) -> FlowSpec:
         """A stored flow, whoever stored it; raises FlowNotFound.
 
         print(client.flows.get("report"))
         """
-        definition = self._database.run(calls.flow_definition(slug))
+        flow_slug = slug_of(flow)
+        definition = self._database.run(calls.flow_definition(flow_slug))
         if definition is None:
-            raise FlowNotFound(slug)
-        return FlowSpec.of_shape(slug, definition)
+            raise FlowNotFound(flow_slug)
+        return FlowSpec.of_shape(flow_slug, definition)
 
     def list(self) -> _StoredFlows:
         """All stored flows by slug, with what goes on in each."""
         return self._database.run(calls.list_flows())
 
-    def delete(self, flow: FlowSpec | str) -> None:
+    def delete(self, flow: Flow[Any, Any] | FlowSpec | str) -> None:
         """Deletes a flow with its queue, all its runs and their history; raises FlowNotFound."""
         slug = slug_of(flow)
         if not self._database.run(calls.delete_flow(slug)):

@@ -131,6 +131,13 @@ def checked_timeout(timeout: float | None) -> float:
     return math.inf if timeout is None else timeout
 
 
+def checked_reason(reason: str | None) -> str | None:
+    """Why a run is cancelled; raises InvalidInputError for what is no text."""
+    if reason is not None and not isinstance(reason, str):
+        raise InvalidInputError(f"reason must be a text, not {_shown(reason)}")
+    return reason
+
+
 def are_seconds(value: object) -> bool:
     """Whether this is a number, and none below 0."""
     return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
@@ -172,7 +179,7 @@ def check_listing(status: str | None, limit: int, before: Run | datetime | None)
     """Raises InvalidInputError for a status there is not, a limit out of range, or what is no place to go on at."""
     if status is not None and status not in get_args(RunStatus):
         raise InvalidInputError(f"status must be one of {', '.join(get_args(RunStatus))}, not {status!r}")
-    if not isinstance(limit, int) or not 1 <= limit <= _MOST_LISTED:
+    if type(limit) is not int or not 1 <= limit <= _MOST_LISTED:
         raise InvalidInputError(f"limit must be a whole number from 1 to {_MOST_LISTED:,}, not {_shown(limit)}")
     if before is not None and not isinstance(before, Run | datetime):
         raise InvalidInputError(f"before must be a run of an earlier listing or a datetime, not {_shown(before)}")

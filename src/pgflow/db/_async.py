@@ -11,7 +11,7 @@ from typing import Self, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from pgflow.calls import Call
 from pgflow.config import Settings
@@ -49,7 +49,7 @@ class AsyncDatabase:
     def dsn(self) -> str:
         """The address, with the embedded server's if none was given; valid while open."""
         if self._address is None:
-            raise RuntimeError("the database is not open: use it as a context manager")
+            raise RuntimeError("not open yet: use it as a context manager, or call open() first")
         return self._address.dsn
 
     @property
@@ -129,7 +129,7 @@ class AsyncDatabase:
     async def _lend(self) -> AsyncIterator[AsyncConnection]:
         """A connection of the pool's."""
         if self._pool is None:
-            raise RuntimeError("the database is not open: use it as a context manager")
+            raise RuntimeError("not open yet: use it as a context manager, or call open() first")
         connection = await self._take(self._pool)
         try:
             yield connection
@@ -206,6 +206,8 @@ class AsyncDatabase:
                 self._spare.append(connection)
 
     async def _spare_or_new(self, dsn: str) -> AsyncConnection:
+        if self.is_closed:
+            raise PoolClosed
         while self._spare:
             try:
                 connection = self._spare.pop()

@@ -11,7 +11,7 @@ from typing import Self, TypeVar
 
 import psycopg
 from psycopg import Connection
-from psycopg_pool import ConnectionPool, PoolTimeout
+from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from pgflow.calls import Call
 from pgflow.config import Settings
@@ -49,7 +49,7 @@ class Database:
     def dsn(self) -> str:
         """The address, with the embedded server's if none was given; valid while open."""
         if self._address is None:
-            raise RuntimeError("the database is not open: use it as a context manager")
+            raise RuntimeError("not open yet: use it as a context manager, or call open() first")
         return self._address.dsn
 
     @property
@@ -128,7 +128,7 @@ class Database:
     def _lend(self) -> Iterator[Connection]:
         """A connection of the pool's."""
         if self._pool is None:
-            raise RuntimeError("the database is not open: use it as a context manager")
+            raise RuntimeError("not open yet: use it as a context manager, or call open() first")
         connection = self._take(self._pool)
         try:
             yield connection
@@ -205,6 +205,8 @@ class Database:
                 self._spare.append(connection)
 
     def _spare_or_new(self, dsn: str) -> Connection:
+        if self.is_closed:
+            raise PoolClosed
         while self._spare:
             try:
                 connection = self._spare.pop()

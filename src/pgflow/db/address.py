@@ -25,6 +25,11 @@ _DEFAULTS: dict[str, Any] = {
 }
 
 
+_SCHEMES = ("postgresql", "postgres")
+#: In front of "://"; what comes before it in "password=a://b" is none.
+_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
+
+
 class Address:
     """A database's address; holds the embedded server open where that is what it leads to.
 
@@ -33,15 +38,15 @@ class Address:
     address.close()
     """
 
-    def __init__(self, dsn: str, server: embedded.Server | None = None) -> None:
-        self.dsn = make_conninfo(**{**_DEFAULTS, **_parts(dsn)})
+    def __init__(self, dsn: str, server: embedded.Server | None = None, *, name: str = "argument") -> None:
+        self.dsn = make_conninfo(**{**_DEFAULTS, **_parts(dsn, name)})
         self._server = server
 
     @classmethod
     def of(cls, settings: Settings) -> Address:
         """The address that the settings lead to; starts the embedded server if they name none."""
         if settings.dsn is not None:
-            return cls(settings.dsn)
+            return cls(settings.dsn, name=settings.source("dsn"))
         server = embedded.start(settings.embedded_dir)
         print(f"pgflow: no database given, using the embedded one in {server.directory}", file=sys.stderr)  # noqa: T201
         return cls(server.dsn, server)
@@ -56,15 +61,18 @@ class Address:
             self._server.close()
 
 
-def _parts(dsn: str) -> dict[str, Any]:
+def _parts(dsn: str, name: str) -> dict[str, Any]:
     """What an address says. One that cannot be right is refused, and not shown if it may hold a password: special
     characters that were not escaped put pieces of it anywhere."""
-    is_secret = "@" in dsn or "password" in dsn.lower()
+    is_secret = "://" in dsn or "@" in dsn or "password" in dsn.lower()
+    scheme = _SCHEME.match(dsn)
     try:
         parts = conninfo_to_dict(dsn)
     except ProgrammingError as error:
         fault = str(error).strip()
-        if is_secret:
+        if scheme is not None and scheme[1] not in _SCHEMES:
+            fault = f"its scheme is {scheme[1]}, not postgresql"
+        elif is_secret:
             fault = re.sub('".*"', '"…"', fault, flags=re.DOTALL)
     else:
         ports = str(parts.get("port", "")).split(",")
@@ -74,8 +82,9 @@ def _parts(dsn: str) -> dict[str, Any]:
             fault = "its port is no number"
         else:
             return parts
+    shown = name if name != "argument" else "this" if is_secret else repr(dsn)
     raise SettingsError(
-        f"{'this' if is_secret else repr(dsn)} is no address of a database ({fault}): expected "
+        f"{shown} is no address of a database ({fault}): expected "
         "postgresql://user@host:5432/database, special characters in a password written as %40 and the like"
     )
 

@@ -51,13 +51,17 @@ def translated(dsn: str) -> Iterator[None]:
     """Raises PostgreSQL's errors as ours, each with the way out; the original stays as `__cause__`."""
     try:
         yield
-    except (psycopg.Error, PoolTimeout) as error:
+    except (psycopg.Error, PoolTimeout, UnicodeEncodeError) as error:
         raise _translate(error, dsn) from error
 
 
-def _translate(error: psycopg.Error | PoolTimeout, dsn: str) -> Exception:
+def _translate(error: psycopg.Error | PoolTimeout | UnicodeEncodeError, dsn: str) -> Exception:
     text = _first_line(error)
     match error:
+        case UnicodeEncodeError():
+            return InvalidInputError(f"half a surrogate pair in {error.object!r}: PostgreSQL cannot hold it")
+        case psycopg.DataError() if "NUL" in text and error.sqlstate is None:
+            return InvalidInputError("a NUL character in a text: PostgreSQL cannot hold it")
         case psycopg.errors.ReadOnlySqlTransaction():
             return DatabaseUnreachable(f"{_place(dsn)} cannot be written ({text}): is it a standby, or in a failover?")
         case PoolTimeout():
@@ -68,6 +72,8 @@ def _translate(error: psycopg.Error | PoolTimeout, dsn: str) -> Exception:
             return DatabaseUnreachable(
                 f"cannot reach {_place(dsn)} ({text}): is PostgreSQL running, and is the address right?"
             )
+        case psycopg.errors.UniqueViolation() if error.diag.constraint_name == "runs_pkey":
+            return DatabaseError("there is a run of this run_id already: give each its own (a key= may be given again)")
         case psycopg.errors.ProgramLimitExceeded() if "jsonb" in text:
             return DatabaseError(
                 f"{text}: PostgreSQL holds {MOST_BYTES:,} bytes in a value, and a map's outputs are one in the end: "

@@ -13,6 +13,12 @@ from pgflow.flow.slugs import did_you_mean
 from pgflow.flow.spec_graph import Sketch
 
 _LONGEST_SHOWN = 60
+#: What pydantic says in Python's words, in those of whoever writes JSON or YAML.
+_IN_JSON = {
+    "tuple_type": "Input should be a list",
+    "dict_type": "Input should be an object",
+    "model_type": "Input should be an object",
+}
 
 
 def refusal(reason: str) -> PydanticCustomError:
@@ -41,7 +47,7 @@ def reason(detail: ErrorDetails, known: Iterable[str]) -> str:
             return f"at most {detail['ctx']['max_length']:,} are allowed"
     got = repr(detail["input"])
     got = got if len(got) <= _LONGEST_SHOWN else got[: _LONGEST_SHOWN - 3] + "..."
-    return f"{detail['msg']} (got {got})"
+    return f"{_IN_JSON.get(detail['type'], detail['msg'])} (got {got})"
 
 
 def sketches(steps: Any) -> Iterator[Sketch]:
