@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from uuid import uuid4
 
@@ -30,9 +31,9 @@ async def test_an_address_that_is_no_text(kind: str, given: Any) -> None:
     "given", ["postgresql+psycopg://localhost/app", "postgresql+asyncpg://me:secret@localhost/app"]
 )
 async def test_an_address_for_sqlalchemy(kind: str, given: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    scheme = given.partition(":")[0].replace("+", r"\+")
+    scheme = re.escape(given.partition(":")[0])
     with pytest.raises(
-        SettingsError, match=f"^this is no address of a database .its scheme is {scheme}, not postgresq"
+        SettingsError, match=rf"^this is no address of a database \(its scheme is {scheme}, not postgresq"
     ):
         await opener(kind)(given)
     monkeypatch.delenv("PGFLOW_DATABASE_URL", raising=False)
