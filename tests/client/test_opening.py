@@ -38,7 +38,7 @@ async def test_an_address_for_sqlalchemy(kind: str, given: str, monkeypatch: pyt
         await opener(kind)(given)
     monkeypatch.delenv("PGFLOW_DATABASE_URL", raising=False)
     monkeypatch.setenv("DATABASE_URL", given)
-    with pytest.raises(SettingsError, match="^DATABASE_URL is no address of a database") as raised:
+    with pytest.raises(SettingsError, match=r"^DATABASE_URL is no address of a database") as raised:
         await opener(kind)(None)  # type: ignore[arg-type]
     assert "secret" not in str(raised.value)
 
