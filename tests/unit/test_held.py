@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 from uuid import UUID
 
 import pytest
 
 from pgflow.records import Outcome, Task
+from pgflow.worker import ahead
 from pgflow.worker.held import Held
 
 
@@ -188,7 +190,8 @@ def test_those_who_waited_too_long_step_back(held: Held):
     assert not held.has_line
 
 
-def test_it_may_hold_more_when_handlers_are_quick(held: Held):
+def test_it_may_hold_more_when_handlers_are_quick(held: Held, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(ahead, "time", SimpleNamespace(monotonic=lambda: 1000.0))  # all within one moment
     for _ in range(40):
         held.ahead.ended()
     assert (held.capacity, held.free) == (43, 43)
