@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from typing import Annotated, Any, Optional
 
 import pytest
@@ -49,6 +50,17 @@ def test_each_role_gets_its_value():
         "deps": {"a": 7},
         "a": 7,
     }
+
+
+def test_what_a_partial_gives_by_name_is_no_dependency():
+    flow = flow_with(page=lambda: 1)
+
+    def scaled(page: int, factor: int, offset: int) -> int:
+        return page * factor + offset
+
+    step = flow.step(partial(scaled, factor=10, offset=needs(flow.steps["page"])))
+    assert (step.slug, step.dependencies) == ("scaled", ("page",))
+    assert step(**arguments(step, b'{"page":7}')) == 77
 
 
 def test_a_context_may_bear_any_name_if_annotated():

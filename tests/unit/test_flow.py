@@ -150,6 +150,14 @@ def test_options_of_flows_are_whole_numbers(option: str, value: Any):
     assert fault.startswith(f"flow 'f': {option} must be a whole number of at least ")
 
 
+@pytest.mark.parametrize("option", ["max_attempts", "base_delay", "timeout", "start_delay", "initial_tasks"])
+def test_options_are_no_larger_than_postgresql_holds(option: str):
+    flow: Flow[Any, Any] = Flow("f")
+    flow.map(slug="a", **{option: 2**31 - 1})(lambda x: 1)
+    flow.check()
+    assert of_map(**{option: 2**31}) == [f"step 'a': {option} must be at most 2,147,483,647, not 2,147,483,648"]
+
+
 @pytest.mark.parametrize("value", [-1, 1.5, "3", True])
 @pytest.mark.parametrize("option", ["max_attempts", "base_delay", "timeout", "start_delay", "initial_tasks"])
 def test_options_of_steps_are_whole_numbers(option: str, value: Any):

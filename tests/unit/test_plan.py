@@ -117,6 +117,13 @@ def test_a_fault_names_file_line_step_and_the_nearest_known_name():
     )
 
 
+@pytest.mark.parametrize(("given", "meant"), [("input", "flow_input"), ("flow_inptu", "flow_input"), ("contex", "ctx")])
+def test_names_with_a_meaning_of_their_own_may_be_near(given: str, meant: str):
+    flow = Flow("f")
+    flow.step(slug="a")(eval(f"lambda {given}: 1"))  # noqa: S307  # the name is what is tested
+    assert fault(flow).endswith(f"parameter {given!r} names no step of this flow: {given!r}; did you mean {meant!r}?")
+
+
 def test_every_fault_is_reported_at_once():
     flow = Flow("my-flow")
 

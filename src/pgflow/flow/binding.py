@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import types
 import typing
@@ -79,8 +80,11 @@ def read_signature(step: Step[Any, Any]) -> Signature:
 
 
 def _raw_parameters(fn: Callable[..., Any], faults: list[str]) -> list[inspect.Parameter]:
+    """Those that are still to be filled: what a partial gives by name is not."""
+    given = fn.keywords if isinstance(fn, functools.partial) else {}
     try:
-        return list(inspect.signature(fn).parameters.values())
+        parameters = inspect.signature(fn).parameters.values()
+        return [p for p in parameters if p.name not in given or isinstance(p.default, Needed)]
     except ValueError:  # some builtins have none
         faults.append("its parameters cannot be read: wrap it in a function")
         return []

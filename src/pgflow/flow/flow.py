@@ -18,7 +18,7 @@ from pgflow.flow.retry import Exceptions, Retry
 from pgflow.flow.schedule import CatchUp, Schedule
 from pgflow.flow.slugs import did_you_mean
 from pgflow.flow.spec import OPTIONS_OF_STEPS, FlowSpec, StepSpec
-from pgflow.flow.step import NamedStep, SkipMode, Step
+from pgflow.flow.step import NamedStep, SkipMode, Step, unwrapped_partial
 from pgflow.records import StepType
 
 In = TypeVar("In", default=Any)
@@ -192,7 +192,7 @@ class Flow(Generic[In, Out]):
                 raise TypeError(f"{decorator} decorates functions, not {fn!r}")
             if isinstance(fn, Step | Handler):  # a handler may serve several flows
                 fn = fn.fn
-            slug = given.slug or getattr(fn, "__name__", None) or type(fn).__name__
+            slug = given.slug or getattr(unwrapped_partial(fn), "__name__", None) or type(fn).__name__
             step: Step[Any, Any] = Step(
                 self, fn, slug, step_type, given.options, given.depends_on, given.over, given.faults
             )

@@ -19,6 +19,9 @@ from pgflow.records import StepType
 
 Target: TypeAlias = Step[Any, Any] | str
 
+#: PostgreSQL's largest int.
+LARGEST = 2**31 - 1
+
 
 @dataclass(frozen=True, slots=True)
 class Given:
@@ -71,6 +74,8 @@ def value_faults(**values: Any) -> Iterator[str]:
 def _whole(value: Any, least: int = 0) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ValueError(f"must be a whole number of at least {least}, not {value!r}")
+    if value > LARGEST:
+        raise ValueError(f"must be at most {LARGEST:,}, not {value:,}")
     return value
 
 

@@ -136,6 +136,7 @@ def _dependencies(
             faults.append(f"{where} names {target!r}, which belongs to another flow")
         elif slug not in known:
             others = [s for s in known if s != step.slug]
+            others += step.reserved if where.startswith("parameter") else ()
             faults.append(f"{where} names no step of this flow: {slug!r}{did_you_mean(slug, others)}")
         else:
             found[slug] = None

@@ -27,6 +27,7 @@ from typing_extensions import TypedDict
 from pgflow.errors import FlowDefinitionError, InvalidInputError
 from pgflow.flow import codec, document, drawing, shape
 from pgflow.flow.graph import topological_order
+from pgflow.flow.options import LARGEST
 from pgflow.flow.slugs import LONGEST_FLOW_SLUG, LONGEST_SLUG, SLUG_PATTERN, slug_fault
 from pgflow.flow.spec_faults import line, reason, refusal, sketches
 from pgflow.flow.spec_graph import MOST_DEPENDENCIES, MOST_STEPS, graph_faults
@@ -41,8 +42,6 @@ _MOST_FAULTS = 100
 #: Limits of a pattern (`run_if`, `run_unless`): bytes of its JSON, and how deep it may be nested.
 _MOST_BYTES = 64 * 1024
 _DEEPEST = 32
-#: PostgreSQL's largest int.
-_LARGEST = 2**31 - 1
 _MOST_TASKS = 1_000_000
 
 #: Options that a StepSpec and a decorated step's StepOptions share.
@@ -99,8 +98,8 @@ def _depth(value: Any) -> int:
     return depth
 
 
-_Count: TypeAlias = Annotated[int, Field(strict=True, ge=0, le=_LARGEST)]
-_Timeout: TypeAlias = Annotated[int, Field(strict=True, ge=1, le=_LARGEST)]
+_Count: TypeAlias = Annotated[int, Field(strict=True, ge=0, le=LARGEST)]
+_Timeout: TypeAlias = Annotated[int, Field(strict=True, ge=1, le=LARGEST)]
 _Pattern: TypeAlias = Annotated[dict[str, Any], AfterValidator(_plain_pattern)]
 _SLUG_SCHEMA = {"pattern": SLUG_PATTERN, "minLength": 1}
 _STRICT = ConfigDict(extra="forbid", frozen=True)

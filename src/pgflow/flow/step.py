@@ -103,9 +103,7 @@ class Step(Generic[P, T]):
     @property
     def is_async(self) -> bool:
         """Whether the handler runs on the event loop."""
-        fn = self.fn
-        while isinstance(fn, functools.partial):
-            fn = fn.func
+        fn = unwrapped_partial(self.fn)
         return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
 
     @property
@@ -168,10 +166,15 @@ class NamedStep(Step[P, T]):
 
 def plain_function(fn: Callable[..., Any]) -> Callable[..., Any]:
     """The function behind a partial, a wrapper or a callable object: where its code and annotations are."""
+    fn = inspect.unwrap(unwrapped_partial(fn))
+    return fn if inspect.isroutine(fn) else type(fn).__call__
+
+
+def unwrapped_partial(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """What a partial calls in the end."""
     while isinstance(fn, functools.partial):
         fn = fn.func
-    fn = inspect.unwrap(fn)
-    return fn if inspect.isroutine(fn) else type(fn).__call__
+    return fn
 
 
 @dataclass(frozen=True, slots=True)
