@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -124,8 +126,39 @@ def test_arguments_that_do_not_fit_are_refused(
     assert value(conn, "select count(*) from pgflow.flows") == 0
 
 
+async def test_each_kind_of_client_has_its_own_call(dsn: str, conn: psycopg.Connection) -> None:
+    with Client(dsn) as client, pytest.raises(InvalidInputError, match=r"takes a pgflow.AsyncClient, not .*: enqueue"):
+        await send.aenqueue(MAIL, client=client)  # type: ignore[arg-type]
+    async with AsyncClient(dsn) as aclient:
+        with pytest.raises(InvalidInputError, match=r"takes a pgflow.Client, not .*an AsyncClient: aenqueue"):
+            send.enqueue(MAIL, client=aclient)  # type: ignore[arg-type]
+    assert value(conn, "select count(*) from pgflow.flows") == 0
+
+
+def test_a_partial_may_be_a_job() -> None:
+    def scaled(n: int, factor: int) -> int:
+        return n * factor
+
+    tenfold = pgflow.job(partial(scaled, factor=10))
+    assert tenfold.slug == "scaled"
+    assert run_inline(tenfold, {"n": 7}).output == {"scaled": 70}
+    assert run_inline(tenfold, {"n": 7, "factor": 2}).output == {"scaled": 14}
+
+
+@pytest.mark.parametrize("given", [3, "send", send])
+def test_what_is_no_function_is_no_job(given: Any) -> None:
+    with pytest.raises(TypeError, match=r"^@pgflow.job decorates functions, not "):
+        pgflow.job(given)
+
+
 def test_functions_that_cannot_be_jobs_are_refused_with_all_faults() -> None:
     def bad(key: str, *rest: int, **more: int) -> None: ...
+
+    def lazy() -> Iterator[int]:
+        yield 1
+
+    with pytest.raises(FlowDefinitionError, match="a generator cannot be a job: return a list instead"):
+        pgflow.job(lazy)
 
     def worse(x: NotThere) -> None: ...  # type: ignore[name-defined]  # noqa: F821
 

@@ -90,7 +90,7 @@ def _convert(name: str, annotation: str, raw: Any, source: str, minimum: float |
     where = name if source == "argument" else source
     try:
         value = _whole(raw) if annotation == "int" else float(raw) if annotation == "float" else raw
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         kind = "whole number" if annotation == "int" else "number"
         raise SettingsError(f"{where} must be a {kind}, not {raw!r}") from None
     if annotation.startswith("str") and not isinstance(raw, str):

@@ -15,6 +15,7 @@ from pgflow.flow import Flow
 from pgflow.flow.flow import In, Out, expect_flow
 from pgflow.records import Run
 from pgflow.worker import Executors, Worker
+from pgflow.worker.worker import has_loop
 
 #: Seconds that other tasks of the flow, which this process happened to take, get to finish when the run has ended.
 _GRACE = 5.0
@@ -121,7 +122,7 @@ async def _started(client: AsyncClient, flow: Flow[In, Out], input: In, run_id: 
 
 def _blocking(work: Callable[[], Coroutine[Any, Any, Out]]) -> Out:
     """Runs it on an event loop of its own; in a thread of its own, where this one runs a loop already."""
-    if not _has_loop():
+    if not has_loop():
         return asyncio.run(work())
     output: list[Out] = []
     raised: list[BaseException] = []
@@ -138,15 +139,6 @@ def _blocking(work: Callable[[], Coroutine[Any, Any, Out]]) -> Out:
     if raised:
         raise raised[0]
     return output[0]
-
-
-def _has_loop() -> bool:
-    """Asked apart, so that no traceback of a handler's begins with the answer."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 def output_of(run: Run[Out]) -> Out:

@@ -12,7 +12,8 @@ from typing_extensions import ParamSpec, TypedDict, TypeVar
 from pgflow.client import AsyncClient, Client
 from pgflow.errors import FlowDefinitionError, InvalidInputError
 from pgflow.flow import Context, Flow, codec
-from pgflow.flow.binding import is_context
+from pgflow.flow.binding import is_context, is_generator
+from pgflow.flow.step import plain_function, unwrapped_partial
 from pgflow.records import Run, StepType
 
 P = ParamSpec("P")
@@ -26,7 +27,7 @@ class Job(Flow[Any, Any], Generic[P, T]):
     """A function as a flow of one step, as `@pgflow.job` returns it; calling it just calls the function."""
 
     def __init__(self, fn: Callable[P, T], slug: str | None, options: dict[str, Any]) -> None:
-        super().__init__(slug or fn.__name__)
+        super().__init__(slug or unwrapped_partial(fn).__name__)
         self._fn = fn
         self._signature, self._arguments = self._read(fn)
         step = self.step(slug=self.slug, **options)(self._handler())
@@ -44,6 +45,8 @@ class Job(Flow[Any, Any], Generic[P, T]):
         for this call, unless the run starts on a `connection` of yours. Raises InvalidInputError for arguments that do
         not fit the function, before anything is written.
         """
+        if client is not None and not isinstance(client, Client):
+            raise InvalidInputError(f"enqueue() takes a pgflow.Client, not {client!r} (an AsyncClient: aenqueue())")
         options, input = self._split(args, arguments)
         if client is not None or "connection" in options:
             return (client or Client()).start(self, input, **options)
@@ -55,6 +58,8 @@ class Job(Flow[Any, Any], Generic[P, T]):
 
         await send_email.aenqueue("ada@example.org", subject="Hello", client=client)
         """
+        if client is not None and not isinstance(client, AsyncClient):
+            raise InvalidInputError(f"aenqueue() takes a pgflow.AsyncClient, not {client!r} (a Client: enqueue())")
         options, input = self._split(args, arguments)
         if client is not None or "connection" in options:
             return await (client or AsyncClient()).start(self, input, **options)
@@ -81,22 +86,24 @@ class Job(Flow[Any, Any], Generic[P, T]):
     def _read(self, fn: Callable[..., Any]) -> tuple[inspect.Signature, Any]:
         """The signature without the context, and the type of its arguments as one object."""
         try:
-            hints = typing.get_type_hints(fn, include_extras=True)
+            hints = typing.get_type_hints(plain_function(fn), include_extras=True)
         except NameError as error:
             fault = f"an annotation names {error.name!r}, which is not defined before the job"
-            raise FlowDefinitionError(self.slug, [f"{self._location}: {fault}"]) from error
+            raise FlowDefinitionError(self.slug, [f"{self.location}: {fault}"]) from error
         signature = inspect.signature(fn)
         self._contexts = [p for p in signature.parameters if p == "ctx" or is_context(hints.get(p))]
         self._returns = hints.get("return", Any)
         parameters = [p for p in signature.parameters.values() if p.name not in self._contexts]
         faults = [f"parameter {p.name!r} has a name that enqueue() needs itself" for p in parameters if p.name in _OWN]
+        if is_generator(fn):
+            faults.append("a generator cannot be a job: return a list instead")
         faults += [
             f"parameter '{str(p).partition(':')[0]}' is not allowed: arguments are stored by name"
             for p in parameters
             if p.kind not in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
         ]
         if faults:
-            raise FlowDefinitionError(self.slug, [f"{self._location}: {fault}" for fault in faults])
+            raise FlowDefinitionError(self.slug, [f"{self.location}: {fault}" for fault in faults])
         make: Any = TypedDict
         fields = {
             p.name: hints.get(p.name, Any) if p.default is p.empty else NotRequired[hints.get(p.name, Any)]
@@ -146,6 +153,8 @@ def job(fn: Callable[..., Any] | None = None, /, *, slug: str | None = None, **o
     """
 
     def decorate(fn: Callable[..., Any]) -> Job[..., Any]:
+        if not callable(fn) or not (slug or hasattr(unwrapped_partial(fn), "__name__")):
+            raise TypeError(f"@pgflow.job decorates functions, not {fn!r}")
         return Job(fn, slug, options)
 
     return decorate if fn is None else decorate(fn)

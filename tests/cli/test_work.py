@@ -76,6 +76,7 @@ def a() -> None: ...
         (["needy"], "importing needy failed: No module named 'not_installed' (needy.py:1)"),
         (["wordy"], "got an unexpected keyword argument 'retries' (wordy.py:2)"),
         (["torn"], "importing torn failed: SyntaxError: '(' was never closed (torn.py, line 1)\n"),
+        (["app", "twin"], "pgflow: two different flows have the slug 'shout': app.py:"),
         (["typo"], "typo.py:3: step 'a': @typo.step has no option 'max_attempt'; did you mean 'max_attempts'?"),
         (["faulty"], "flow 'faulty' is not well formed: "),
         (["app", "--lifespan", "app"], "app names no function: give MODULE:NAME"),
@@ -94,6 +95,7 @@ def test_a_worker_that_cannot_work_says_why(cli, dsn, app, conn, arguments, mess
     (app / "torn.py").write_text("f(")
     (app / "typo.py").write_text(TYPO)
     (app / "asking.py").write_text(ASKING)
+    (app / "twin.py").write_text("import pgflow\ntwin = pgflow.Flow('shout')\ntwin.step(slug='a')(lambda: 1)\n")
     said = cli("worker", *arguments, "--dsn", dsn)
     assert said.code == 2
     assert message in said.err

@@ -9,6 +9,8 @@ import psycopg
 import pytest
 
 from pgflow import AsyncClient, Context, Flow, Worker
+from pgflow.config import SettingsError
+from pgflow.errors import InvalidInputError
 from tests.support import rows
 from tests.worker.support import one_task_flow, work
 
@@ -87,5 +89,29 @@ async def test_a_worker_does_what_was_started_before_it_was(dsn: str) -> None:
     ],
 )
 def test_a_worker_refuses_at_once_what_it_cannot_serve(flows, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InvalidInputError, match=message):
         Worker(flows())
+
+
+def test_two_flows_of_one_slug_are_told_with_their_places() -> None:
+    with pytest.raises(InvalidInputError, match=r"slug 'solo': (\S+:\d+) and \1$"):
+        Worker([one_task_flow(lambda: 1), one_task_flow(lambda: 2)])
+
+
+def test_a_middleware_that_is_none_is_refused_at_once() -> None:
+    with pytest.raises(SettingsError, match="middleware must be a function that takes a handler, not 3"):
+        Worker([one_task_flow(lambda: 1)], middleware=3)  # type: ignore[arg-type]
+
+
+def test_a_number_without_end_is_no_concurrency() -> None:
+    with pytest.raises(SettingsError, match="concurrency must be a whole number, not inf"):
+        Worker([one_task_flow(lambda: 1)], concurrency=float("inf"))  # type: ignore[arg-type]
+
+
+async def test_run_says_what_to_use_where_it_cannot_run() -> None:
+    worker = Worker([one_task_flow(lambda: 1)], dsn="postgresql://127.0.0.1:1/nowhere")
+    for_others = r"elsewhere use `async with worker: await worker.stopped\(\)`$"
+    with pytest.raises(RuntimeError, match=for_others):
+        worker.run()
+    with pytest.raises(RuntimeError, match=for_others):
+        await asyncio.to_thread(worker.run)

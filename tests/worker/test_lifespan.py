@@ -80,6 +80,8 @@ async def listed(worker: Worker) -> AsyncIterator[Any]:
     [
         (lambda worker: {}, "gave dict, not an async context manager: decorate it"),
         (listed, "yielded list: yield a mapping"),
+        (lambda: {}, "lifespan must be a function of one argument, the worker, not <function"),
+        (3, "lifespan must be a function of one argument, the worker, not 3"),
     ],
 )
 async def test_what_is_no_lifespan_is_refused(dsn: str, conn: psycopg.Connection, lifespan: Any, message: str) -> None:

@@ -49,7 +49,7 @@ def read_signature(step: Step[Any, Any]) -> Signature:
     """What each parameter of a step's handler gets, by its name, annotation and default."""
     faults: list[str] = []
     hints = _hints(step.fn, faults)
-    if inspect.isgeneratorfunction(step.fn) or inspect.isasyncgenfunction(step.fn):
+    if is_generator(step.fn):
         faults.append("a generator cannot be a handler: return a list instead")
         hints.pop("return", None)  # of a generator's kind, and no second fault
     parameters = []
@@ -102,6 +102,11 @@ def _parameter(raw: inspect.Parameter, annotation: Any, reserved: Sequence[str],
     if needs_element:
         return Parameter(raw.name, "element", annotation)
     return Parameter(raw.name, "output", annotation, raw.name, has_default)
+
+
+def is_generator(fn: Callable[..., Any]) -> bool:
+    """Whether calling it would run nothing yet."""
+    return inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn)
 
 
 def is_context(annotation: Any) -> bool:

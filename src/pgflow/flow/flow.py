@@ -68,7 +68,8 @@ class Flow(Generic[In, Out]):
         self.base_delay = base_delay
         self.timeout = timeout
         self.retry = Retry(max_delay=max_delay, jitter=jitter, retry_on=retry_on, no_retry_on=no_retry_on)
-        self._location = location.of_caller()
+        #: `file.py:12`, where it was made; for messages.
+        self.location = location.of_caller()
         self._recorded: list[Step[Any, Any]] = []
         self._schedules: list[Schedule] = []
         self._plan: Plan | None = None
@@ -235,7 +236,7 @@ class Flow(Generic[In, Out]):
             numbers = options.value_faults(
                 max_attempts=self.max_attempts, base_delay=self.base_delay, timeout=self.timeout
             )
-            faults = [f"{self._location}: flow {self.slug!r}: {fault}" for fault in (*numbers, *self.retry.faults())]
+            faults = [f"{self.location}: flow {self.slug!r}: {fault}" for fault in (*numbers, *self.retry.faults())]
             self._plan = make_plan(self.slug, self._recorded, self._schedules, faults)
         return self._plan
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any, TypeVar, cast, get_args, overload
 
-from pgflow.errors import FlowDefinitionError
+from pgflow.errors import FlowDefinitionError, InvalidInputError
 from pgflow.flow.binding import Binding, Signature, read_signature
 from pgflow.flow.flow import Flow
 from pgflow.flow.handler import Handler
@@ -80,13 +80,13 @@ class Handlers(Mapping[str, Callable[..., Any]]):
         if not callable(fn):
             raise TypeError(f"@handlers({name!r}) decorates functions, not {fn!r}")
         if name in self:
-            raise ValueError(_taken(name))
+            raise InvalidInputError(_taken(name))
         self._add(name, replace(Handler.of(fn).with_options(options), home=self, name=name))
         return fn
 
     def _add(self, name: str, handler: Handler) -> None:
         if self._handlers.setdefault(name, handler) != handler:
-            raise ValueError(_taken(name))
+            raise InvalidInputError(_taken(name))
 
     def __getitem__(self, name: str) -> Callable[..., Any]:
         handler = self._handlers[name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, TypeAlias, TypeVar
@@ -23,6 +24,10 @@ async def yielded(
     name: str, things: str, lifespan: Lifespan[W], worker: W, opened: AsyncExitStack
 ) -> Mapping[str, Any]:
     """What a function that is opened around the work yields; messages speak of its name, and the things yielded."""
+    try:
+        inspect.signature(lifespan).bind(worker)
+    except TypeError:
+        raise SettingsError(f"{name} must be a function of one argument, the worker, not {lifespan!r}") from None
     context = lifespan(worker)
     if not isinstance(context, AbstractAsyncContextManager):
         raise SettingsError(

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
@@ -108,7 +109,7 @@ class Worker:
         if isinstance(flows, Flow | Handlers | str):
             raise InvalidInputError(f"a worker takes a list of flows and handlers, Worker([flow]), not {flows!r}")
         if not flows:
-            raise ValueError("a worker needs at least one flow, or handlers")
+            raise InvalidInputError("a worker needs at least one flow, or handlers")
         self._flows: dict[str, Flow[Any, Any]] = {}
         self._handlers: Handlers | None = None
         for flow in flows:
@@ -118,13 +119,16 @@ class Worker:
             if isinstance(flow, Handlers):
                 self._handlers = (self._handlers or Handlers()) | flow  # a copy: later ones would lack their executors
             elif self._flows.setdefault(flow.slug, flow) is not flow:
-                raise ValueError(f"two different flows have the slug {flow.slug!r}")
+                places = f"{self._flows[flow.slug].location} and {flow.location}"
+                raise InvalidInputError(f"two different flows have the slug {flow.slug!r}: {places}")
         #: Slugs of the flows that are served just now, as an ordered set; the listener looks into it.
         self._served = dict.fromkeys(self._flows)
         self.settings: Settings = load(
             dsn=dsn, concurrency=concurrency, lease=lease, grace=grace, poll_interval=poll_interval,
             handler_processes=handler_processes, max_tasks_per_child=max_tasks_per_child,
         )  # fmt: skip
+        if middleware is not None and not callable(middleware):
+            raise SettingsError(f"middleware must be a function that takes a handler, not {middleware!r}")
         if not callable(executors):
             plug_in(executors, self._steps)  # what is wrong is said before any I/O
         self._executors = executors
@@ -166,6 +170,11 @@ class Worker:
         The process is ended where it could not go on or would not stop: with WORN_OUT when a handler blocks the event
         loop for longer than its timeout, and at 2 s after the grace period whatever has not ended by then.
         """
+        if has_loop() or threading.current_thread() is not threading.main_thread():
+            raise RuntimeError(
+                "Worker.run() has an event loop of its own and hears signals, in the main thread: elsewhere use "
+                "`async with worker: await worker.stopped()`"
+            )
         self._owns_process = True
         try:
             return asyncio.run(self._run(drain=drain))
@@ -447,6 +456,15 @@ class Worker:
                 logger.debug("settling alone, since with fetching it fails: %s", error)
                 self._fetcher.wake()
         return await self._core.settle(outcomes)
+
+
+def has_loop() -> bool:
+    """Whether an event loop runs in this thread. Asked apart, so that no other error has the answer as its context."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _processes(steps: Iterable[Step[Any, Any]], settings: Settings) -> ProcessExecutor | None:
