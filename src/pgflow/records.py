@@ -60,7 +60,7 @@ class Run(Generic[Out_co]):
     """A snapshot of one execution of a flow.
 
     `output` is `{final_step: output}`, of the type that the flow was given as its second (`Flow[In, Out]`), but None
-    where the run has not completed. It is what JSON has: dicts and lists, no models.
+    where the run has not completed, or every final step was skipped. It is what JSON has: dicts and lists, no models.
     `steps` maps slugs to their states, in the order of the flow; it is empty in listings.
     `status` says 'cancelled' where a run was cancelled (the stored status of such a run is 'failed').
     `parent_run_id` is the run that this one is a rerun of, `key` the idempotency key that it was started with.

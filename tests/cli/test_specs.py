@@ -46,6 +46,14 @@ def test_validate_says_how_many_tasks_there_would_be(cli, files):
     ]
 
 
+def test_a_file_may_begin_with_a_byte_order_mark(cli, files):
+    for name in ("good.yaml", "root.json"):
+        (files / name).write_text((files / name).read_text(), encoding="utf-8-sig")
+    (files / "input.json").write_text("[1, 2]", encoding="utf-8-sig")
+    assert cli("validate", "good.yaml").code == 0
+    assert "mapping is well formed: 1 step, 2 tasks" in cli("validate", "root.json", "--input", "@input.json").out
+
+
 def test_validate_counts_by_an_input(cli, files, monkeypatch):
     assert "one per element of the input" in cli("validate", "root.json").out
     said = cli("validate", "root.json", "--input", "[1, 2, 3]")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pgflow import Context, Flow, FlowSpec, Handlers, needs
-from pgflow.errors import FlowDefinitionError
+from pgflow.errors import FlowDefinitionError, InvalidInputError
 from pgflow.flow.retry import NOTHING_SAID
 from pgflow.testing import run_inline
 
@@ -230,6 +230,12 @@ def test_what_is_no_function_is_refused(wrong: Any):
         Handlers()(wrong)
     with pytest.raises(TypeError, match="decorates functions"):
         Handlers()("name")(wrong)
+
+
+@pytest.mark.parametrize("given", [None, [print]])
+def test_functions_come_by_name(given: Any):
+    with pytest.raises(InvalidInputError, match=r"functions must be a mapping, \{step: function\}, not "):
+        Flow.of(spec({"slug": "a"}), given)
 
 
 def test_what_has_no_name_of_its_own_is_given_one():

@@ -124,6 +124,12 @@ def test_what_is_well_formed_has_no_faults_and_cannot_change():
         spec.slug = "g"
 
 
+@pytest.mark.parametrize("given", [None, b"slug: report", {"slug": "report"}])
+def test_what_is_no_text_at_all(given: Any):
+    with pytest.raises(InvalidInputError, match=f"expected a JSON or YAML text, not {type(given).__name__}"):
+        FlowSpec.read(given)
+
+
 @pytest.mark.parametrize(
     ("text", "fault"),
     [

@@ -39,6 +39,13 @@ async def test_nothing_to_do_is_soon_done(dsn: str) -> None:
         await worker.drained()
 
 
+@pytest.mark.parametrize("wait", ["drained", "stopped"])
+async def test_a_worker_that_has_not_begun_is_not_waited_for(wait: str) -> None:
+    worker = Worker([pipeline()], dsn="postgresql://127.0.0.1:1/nowhere")
+    with pytest.raises(RuntimeError, match=r"has not begun: wait for it within `async with worker:`"):
+        await getattr(worker, wait)()
+
+
 async def test_a_retry_that_is_due_at_once_is_waited_for_and_a_later_one_is_left(dsn: str) -> None:
     calls: list[int] = []
 

@@ -25,7 +25,7 @@ def read_input(argument: str) -> Any:
         if argument == "-":
             source, text = "standard input", sys.stdin.read()
         elif argument.startswith("@"):
-            source, text = argument[1:], Path(argument[1:]).read_text(encoding="utf-8")
+            source, text = argument[1:], Path(argument[1:]).read_text(encoding="utf-8-sig")
         else:
             source, text = "the input", argument
     except (OSError, UnicodeDecodeError) as error:

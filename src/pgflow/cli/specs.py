@@ -81,7 +81,7 @@ _OUTCOMES = {
 def read_spec(source: str) -> FlowSpec:
     """The spec in a file, or on standard input; raises InvalidInputError, FlowDefinitionError."""
     try:
-        return FlowSpec.read(sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8"))
+        return FlowSpec.read(sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InvalidInputError(f"cannot read {source}: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -163,7 +163,8 @@ def check_flow(flow: Flow[Any, Any] | FlowSpec) -> None:
     """Raises InvalidInputError for what is no flow that could be stored."""
     if not isinstance(flow, Flow | FlowSpec):
         raise InvalidInputError(
-            f"expected a pgflow.Flow or a FlowSpec, not {_shown(flow)}: FlowSpec.load makes one of plain data"
+            f"expected a pgflow.Flow or a FlowSpec, not {_shown(flow)}: FlowSpec.load makes one of plain data, "
+            "FlowBuilder.build of a builder"
         )
 
 

@@ -22,6 +22,8 @@ def parse(text: str) -> Any:
 
     parse('{"slug": "report"}') == parse("slug: report")
     """
+    if not isinstance(text, str):
+        raise InvalidInputError(f"expected a JSON or YAML text, not {type(text).__name__}")
     language, read = ("JSON", _json) if text.lstrip().startswith(("{", "[")) else ("YAML", _yaml)
     if len(text) > (most := _MOST_CHARACTERS[language]):
         raise InvalidInputError(f"{len(text):,} characters of {language}: at most {most:,} are read")

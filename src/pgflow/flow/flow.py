@@ -86,6 +86,8 @@ class Flow(Generic[In, Out]):
         that does not fit: steps without a function, parameters that name other steps than those depended on. What a
         decorated step, or a handler of `Handlers`, says of executors, transactions and retries is kept.
         """
+        if not isinstance(functions, Mapping):
+            raise InvalidInputError(f"functions must be a mapping, {{step: function}}, not {functions!r}")
         flow = cls(spec.slug, max_attempts=spec.max_attempts, base_delay=spec.base_delay, timeout=spec.timeout)
         faults = []
         for step in spec.steps:

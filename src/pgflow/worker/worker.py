@@ -226,8 +226,12 @@ class Worker:
 
     async def stopped(self) -> None:
         """Waits until somebody asked the worker to stop."""
-        if self._stop_asked is not None:
-            await self._stop_asked.wait()
+        await self._begun().wait()
+
+    def _begun(self) -> asyncio.Event:
+        if self._stop_asked is None:
+            raise RuntimeError("this worker has not begun: wait for it within `async with worker:`")
+        return self._stop_asked
 
     async def drained(self) -> None:
         """Waits until nothing is left to do: no task of these flows can be claimed, now or within a second, and the
@@ -238,6 +242,7 @@ class Worker:
 
         What others work on, and retries and delays that end later, are left. Without it a worker goes on for ever.
         """
+        self._begun()
         for service in self._services:
             if service.brings_work:
                 await first_of(service.rested.wait(), self.stopped())
