@@ -46,7 +46,9 @@ class Job(Flow[Any, Any], Generic[P, T]):
         not fit the function, before anything is written.
         """
         if client is not None and not isinstance(client, Client):
-            raise InvalidInputError(f"enqueue() takes a pgflow.Client, not {client!r} (an AsyncClient: aenqueue())")
+            raise InvalidInputError(
+                f"enqueue() takes a pgflow.Client, not {type(client).__name__} (an AsyncClient: aenqueue())"
+            )
         options, input = self._split(args, arguments)
         if client is not None or "connection" in options:
             return (client or Client()).start(self, input, **options)
@@ -59,7 +61,9 @@ class Job(Flow[Any, Any], Generic[P, T]):
         await send_email.aenqueue("ada@example.org", subject="Hello", client=client)
         """
         if client is not None and not isinstance(client, AsyncClient):
-            raise InvalidInputError(f"aenqueue() takes a pgflow.AsyncClient, not {client!r} (a Client: enqueue())")
+            raise InvalidInputError(
+                f"aenqueue() takes a pgflow.AsyncClient, not {type(client).__name__} (a Client: enqueue())"
+            )
         options, input = self._split(args, arguments)
         if client is not None or "connection" in options:
             return await (client or AsyncClient()).start(self, input, **options)

@@ -59,7 +59,7 @@ def _translate(error: psycopg.Error | PoolTimeout | UnicodeEncodeError, dsn: str
     text = _first_line(error)
     match error:
         case UnicodeEncodeError():
-            return InvalidInputError(f"half a surrogate pair in {error.object!r}: PostgreSQL cannot hold it")
+            return InvalidInputError(f"half a surrogate pair in {error.object[:60]!r}: PostgreSQL cannot hold it")
         case psycopg.DataError() if "NUL" in text and error.sqlstate is None:
             return InvalidInputError("a NUL character in a text: PostgreSQL cannot hold it")
         case psycopg.errors.ReadOnlySqlTransaction():
