@@ -86,7 +86,7 @@ def test_what_is_refused_raises_pgflows_errors(conn: psycopg.Connection) -> None
     with pytest.raises(FlowNotFound), atomic("pgflow"):
         client().start("nowhere", 1)
     run = client().start(orders(), 1)
-    with pytest.raises(pgflow.errors.DatabaseError, match="duplicate key"), atomic("pgflow"):
+    with pytest.raises(pgflow.errors.DatabaseError, match="there is a run of this run_id already"), atomic("pgflow"):
         client().start(orders(), 1, run_id=run.run_id)
     assert count(conn) == 1
 

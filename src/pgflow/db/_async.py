@@ -206,7 +206,7 @@ class AsyncDatabase:
                 self._spare.append(connection)
 
     async def _spare_or_new(self, dsn: str) -> AsyncConnection:
-        if self.is_closed:
+        if self._pool is not None and self._pool.closed:
             raise PoolClosed
         while self._spare:
             try:
