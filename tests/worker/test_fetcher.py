@@ -52,7 +52,7 @@ async def test_results_bring_along_all_that_waits_unless_the_worker_would_have_h
 
     async def poll(flows: Sequence[str], qty: int) -> Polled:
         polled.set()
-        return Polled(tuple(task(n) for n in range(waiting)), None)
+        return Polled(tuple(task(n) for n in range(min(waiting, qty))), None)
 
     async def settle_and_poll(flows: Sequence[str], qty: int, only_follow_ups: bool) -> tuple[list[Verdict], Polled]:
         asked.append((flows, only_follow_ups))
@@ -61,7 +61,7 @@ async def test_results_bring_along_all_that_waits_unless_the_worker_would_have_h
     held = Held(2, lambda: None, most_ahead=0)
     held.add(task(9))
     fetcher = Fetcher(
-        poll, ["solo", "other"], held, lambda task: None, 1000.0, lambda polled: None, lambda: hears
+        poll, ["solo", "other"], held, held.add, 1000.0, lambda polled: None, lambda: hears
     )  # fmt: skip
     fetcher.start()
     await asyncio.wait_for(polled.wait(), 20)
