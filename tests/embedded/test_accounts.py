@@ -20,7 +20,7 @@ from pgflow.embedded import binaries
 from tests.embedded.support import end, is_alive, needs_root, postmaster, spawn, user_of
 from tests.support import eventually, value
 
-pytestmark = needs_root
+pytestmark = [needs_root, pytest.mark.slow]
 
 
 @pytest.fixture

@@ -16,6 +16,8 @@ from pgflow.embedded import binaries
 from tests.embedded.support import ask_to_start, end, is_alive, needs_root, postmaster, user_of
 from tests.support import eventually, value
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_killed_server_recovers_at_the_next_start(used_directory: Path) -> None:
     with embedded.start(used_directory) as server:
