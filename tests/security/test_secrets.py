@@ -82,11 +82,12 @@ async def test_errors_and_their_causes_hold_none(
 
 
 @pytest.mark.parametrize("dsn", [*NOBODY, *MISTAKEN])
-@pytest.mark.parametrize("command", ["runs", "migrate", "start x 1", "worker --concurrency 1 app"])
+@pytest.mark.parametrize("command", ["runs", "migrate", "start x 1", "worker --concurrency 1 of_nobody"])
 def test_commands_say_none_even_verbosely(
     cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dsn: str, command: str
 ) -> None:
-    (tmp_path / "app.py").write_text("from pgflow import Flow\nf = Flow('f')\nf.step(slug='a')(lambda flow_input: 1)\n")
+    source = "from pgflow import Flow\nf = Flow('f')\nf.step(slug='a')(lambda flow_input: 1)\n"
+    (tmp_path / "of_nobody.py").write_text(source)
     monkeypatch.chdir(tmp_path)
     said = cli("--verbose", *command.split(), "--dsn", dsn)
     assert said.code in (2, 3)

@@ -60,6 +60,19 @@ def test_a_run_is_as_start_flow_makes_it(conn: psycopg.Connection) -> None:
         assert rows(conn, sql, ours.run_id) == rows(conn, sql, theirs), table
 
 
+def test_new_ids_begin_with_the_time_so_that_history_makes_no_start_dearer(conn: psycopg.Connection) -> None:
+    create_flow(conn, "flow", "a")
+    before = value(conn, "select floor(extract(epoch from clock_timestamp()) * 1000)::bigint")
+    first = [run_.run_id for run_ in run(conn, calls.start_flows("flow", [b"1"] * 50))]
+    conn.execute("select pg_sleep(0.002)")
+    second = [run_.run_id for run_ in run(conn, calls.start_flows("flow", [b"1"] * 50))]
+    after = value(conn, "select ceil(extract(epoch from clock_timestamp()) * 1000)::bigint")
+    assert {(id_.version, id_.variant) for id_ in first + second} == {(7, uuid.RFC_4122)}
+    assert all(before <= id_.int >> 80 <= after for id_ in first + second)
+    assert max(first) < min(second)
+    assert len({id_.int & (1 << 62) - 1 for id_ in first + second}) == 100  # the rest is random
+
+
 def test_run_ids_are_taken(conn: psycopg.Connection) -> None:
     create_flow(conn, "flow", "a")
     ids = [uuid.uuid4() for _ in range(5)]
