@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import Any
 from uuid import uuid4
 
@@ -272,6 +273,30 @@ async def test_two_hundred_watchers_share_a_connection_and_their_looks(
     spent = len(looks) - before
     assert all(names(events) == HAPPENED for events in seen)
     assert spent <= (loop.time() - start) / 0.05 + 2, "a look each 50 ms at most, whatever is watched"
+
+
+async def test_between_two_looks_passes_twenty_times_what_one_took(
+    client: AsyncClient, dsn: str, flow: Flow, conn: psycopg.Connection, patient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[float] = []
+    loop = asyncio.get_running_loop()
+    run_call = type(client._database).run
+
+    async def slow(database: Any, call: Any) -> Any:
+        if "horizon" in call.sql:
+            looks.append(loop.time())
+            await asyncio.sleep(0.02)
+        return await run_call(database, call)
+
+    runs = await client.start_many(flow, [[1, 2]] * 20)
+    monkeypatch.setattr(type(client._database), "run", slow)
+    watching = asyncio.create_task(collect(Any, client.events(runs[0])))  # type: ignore[arg-type]
+    await aeventually(lambda: listening(conn) and len(looks) == 2)
+    async with Worker([flow], dsn=dsn, concurrency=1):
+        assert names(await asyncio.wait_for(watching, 60)) == HAPPENED
+    pauses = [after - before for before, after in itertools.pairwise(looks[1:])]
+    assert pauses
+    assert min(pauses) >= 20 * 0.02
 
 
 async def test_nobody_is_told_while_nobody_watches(dsn: str, flow: Flow, conn: psycopg.Connection) -> None:

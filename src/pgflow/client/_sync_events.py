@@ -29,6 +29,8 @@ _FIRST_LOOK = 0.25
 _LONGEST_LOOK = 2.0
 #: Seconds after a look in which notifications are gathered before the next: a busy flow sends hundreds a second.
 _GATHER = 0.05
+#: How often what a look took passes before the next: who watches much leaves the database and its cores to the work.
+_REST = 20
 #: Seconds between two tries to get back to a database that went away.
 _RECONNECT = 0.25
 
@@ -88,10 +90,11 @@ class Watching:
         self._stops = 0
         self._watchers: weakref.WeakSet[Events] = weakref.WeakSet()  # one that is dropped leaves by itself
         self._connection: Connection | None = None
-        self._looked_at = 0.0
+        self._rest_until = 0.0
         self._look_at_all_at = 0.0
         self._renew_at = 0.0
         self._look_after = _FIRST_LOOK
+        self._has_heard = False
 
     def begin(self, watcher: Events) -> None:
         """Brings a new iterator what there is already; raises RunNotFound or FlowNotFound."""
@@ -173,13 +176,13 @@ class Watching:
     def _hear(self, connection: Connection) -> set[UUID]:
         """The watched runs that notifications name; none when it is time to look at all."""
         named: set[UUID] = set()
-        until = self._look_at_all_at
-        while (left := until - time.monotonic()) > 0:
-            # ends with the packet that brought something: left in its middle it would lose the rest
-            payloads = [note.payload for note in connection.notifies(timeout=left, stop_after=1)]
-            named |= self._wanted(payloads)
-            if named:
-                until = min(until, self._looked_at + _GATHER)
+        while not named and (left := self._look_at_all_at - time.monotonic()) > 0:
+            named = self._wanted(_heard(connection, left))
+        if named:
+            self._has_heard = True
+            time.sleep(max(0.0, min(self._rest_until, self._look_at_all_at) - time.monotonic()))
+            while payloads := _heard(connection, 0):
+                named |= self._wanted(payloads)
         return named
 
     def _wanted(self, payloads: Iterable[str]) -> set[UUID]:
@@ -193,15 +196,16 @@ class Watching:
             return [watcher.news for watcher in self._watchers if not watcher.news.ended]
 
     def _look_at(self, run_ids: Iterable[UUID]) -> None:
+        began = time.monotonic()
         _, runs = self._database.run(calls.snapshots(list(run_ids)))
         watched, look = self._watched(), Look(runs)
         with self._turn:
             for news in watched:
                 news.take(look)
-        self._looked_at = time.monotonic()
+        self._rest(began)
 
     def _look_at_all(self) -> None:
-        """Finds what no notification told of; looks sooner again if there was anything."""
+        """Finds what no notification told of; looks sooner again if there was anything though none came."""
         watched = self._watched()
         run_ids = list({run_id for news in watched for run_id in news.run_ids})
         slugs = list({news.flow_slug for news in watched if news.flow_slug is not None})
@@ -209,10 +213,22 @@ class Watching:
         if time.monotonic() >= self._renew_at:
             self._database.run(calls.watch(run_ids, slugs, _WATCH))
             self._renew_at = time.monotonic() + _RENEW
+        began = time.monotonic()
         horizon, runs = self._database.run(calls.snapshots(run_ids, slugs, since))
         look = Look(runs)
         with self._turn:
             is_new = sum(news.take_all(look, horizon) for news in watched) > 0
-        self._look_after = _FIRST_LOOK if is_new else min(self._look_after * 2, _LONGEST_LOOK)
-        self._looked_at = time.monotonic()
-        self._look_at_all_at = self._looked_at + self._look_after
+        is_deaf = is_new and not self._has_heard
+        self._look_after = _FIRST_LOOK if is_deaf else min(self._look_after * 2, _LONGEST_LOOK)
+        self._has_heard = False
+        self._rest(began)
+        self._look_at_all_at = time.monotonic() + self._look_after
+
+    def _rest(self, began: float) -> None:
+        now = time.monotonic()
+        self._rest_until = now + max(_GATHER, _REST * (now - began))
+
+
+def _heard(connection: Connection, timeout: float) -> list[str]:
+    """What the next packet brings within so many seconds: left in its middle, it would lose the rest."""
+    return [note.payload for note in connection.notifies(timeout=timeout, stop_after=1)]

@@ -155,6 +155,18 @@ def started_runs(explained: Explained, slug: str, n: int) -> None:
     assert len(explained.run(calls.start_flows(slug, [b"{}"] * n))) == n
 
 
+def told_watchers(explained: Explained, slug: str, n: int) -> None:
+    """Events of as many runs, and watchers of as many others."""
+    conn = explained.connection
+    define(conn, slug, "a")
+    explained.run(calls.start_flows(slug, [b"{}"] * n))
+    conn.execute("select pgflow.watch(array(select gen_random_uuid() from generate_series(1, %s)), '{}', 600)", (n,))
+    conn.execute("analyze pgflow.watches")
+    conn.execute("set plan_cache_mode to force_generic_plan")  # what a worker's connection comes to by itself
+    keys = "array(select (r.run_id, 'a')::pgflow.step_key from pgflow.runs r where r.flow_slug = %s)"
+    explained.watch(lambda: conn.execute(f"select pgflow._tell_watchers({keys})", (slug,)))
+
+
 def started_runs_with_keys(explained: Explained, slug: str, n: int) -> None:
     """Every other key has a run already."""
     conn = explained.connection
@@ -193,6 +205,7 @@ def failed_run(explained: Explained, slug: str, n: int) -> None:
         (polled_batch, 500),
         (settled_runs, 500),
         (started_runs, 500),
+        (told_watchers, 500),
         (started_runs_with_keys, 500),
         (failed_run, 2000),
     ],

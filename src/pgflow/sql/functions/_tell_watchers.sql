@@ -9,17 +9,22 @@ as $$
 begin
   perform pgflow._notify('pgflow_events', jsonb_agg(e.event order by e.n)::text)
     from (
-      select k.n, (row_number() over (order by k.n) - 1) / 24 as packet,
-             jsonb_build_array(r.run_id, r.flow_slug,
-                               case when k.step_slug is null then 'run:' || r.status else 'step:' || ss.status end,
-                               k.step_slug) as event
-        from unnest(p_keys) with ordinality as k(run_id, step_slug, n)
-       cross join lateral (select x.* from pgflow.runs x where x.run_id = k.run_id offset 0) r
+      select w.n, (row_number() over (order by w.n) - 1) / 24 as packet,
+             jsonb_build_array(w.run_id, w.flow_slug,
+                               case when w.step_slug is null then 'run:' || w.status else 'step:' || ss.status end,
+                               w.step_slug) as event
+        from (
+          -- what nobody watches goes no further: most runs
+          select k.n, k.run_id, k.step_slug, r.flow_slug, r.status
+            from unnest(p_keys) with ordinality as k(run_id, step_slug, n)
+           cross join lateral (select x.flow_slug, x.status from pgflow.runs x where x.run_id = k.run_id offset 0) r
+           where exists (select from pgflow.watches w where w.subject = k.run_id::text and w.until > now())
+              or exists (select from pgflow.watches w where w.subject = r.flow_slug and w.until > now())
+          offset 0
+        ) w
         left join lateral (
-          select x.status from pgflow.step_states x where x.run_id = k.run_id and x.step_slug = k.step_slug offset 0
+          select x.status from pgflow.step_states x where x.run_id = w.run_id and x.step_slug = w.step_slug offset 0
         ) ss on true
-       where exists (
-         select from pgflow.watches w where w.subject in (r.run_id::text, r.flow_slug) and w.until > now())
     ) e
    group by e.packet
    order by e.packet;
