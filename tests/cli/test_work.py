@@ -220,6 +220,55 @@ def test_drain_works_what_is_there_within_the_lifespan_and_ends_with_0(dsn, app,
     assert value(conn, "select count(*) from pgflow.workers where stopped_at is not null") == count
 
 
+FAILING = """
+from contextlib import asynccontextmanager
+
+@asynccontextmanager
+async def opening(worker):
+    raise OSError("no such host: cache")
+    yield
+
+@asynccontextmanager
+async def closing(worker):
+    yield {}
+    raise OSError("no such host: cache")
+
+def calling(worker):
+    raise OSError("no such host: cache")
+"""
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "line"),
+    [
+        ("lifespan", "opening", 6),
+        ("lifespan", "closing", 12),
+        ("lifespan", "calling", 15),
+        ("executors", "opening", 6),
+    ],
+)
+def test_what_fails_around_the_work_is_named_with_its_traceback(dsn, app, option, name, line):
+    (app / "failing.py").write_text(FAILING)
+    arguments = ["app", "--drain", f"--{option}", f"failing:{name}"]
+    with spawn("worker", *arguments, cwd=app, PGFLOW_DATABASE_URL=dsn) as worker:
+        _, log = worker.communicate(timeout=60)
+    assert worker.returncode == 1
+    told = f"pgflow: {option} failing:{name} failed: OSError: no such host: cache (failing.py:{line})\n"
+    assert log.endswith(told)
+    assert f'failing.py", line {line}, in {name}' in log.removesuffix(told)
+
+
+def test_a_lifespan_that_finds_no_database_says_so_as_everything_does(dsn, app):
+    (app / "asking.py").write_text(
+        "import pgflow\ndef lifespan(worker):\n    return pgflow.AsyncClient('postgresql://127.0.0.1:1/nowhere')\n"
+    )
+    arguments = ["app", "--drain", "--lifespan", "asking:lifespan"]
+    with spawn("worker", *arguments, cwd=app, PGFLOW_DATABASE_URL=dsn) as worker:
+        _, log = worker.communicate(timeout=60)
+    assert worker.returncode == 3
+    assert log.splitlines()[-1].startswith("pgflow: cannot reach database 'nowhere'")
+
+
 def test_dev_replaces_a_changed_flow_and_logs_in_detail(dsn, app, conn):
     conn.execute("select pgflow.create_flow('shout')")
     conn.execute("select pgflow.add_step('shout', 'whisper')")
