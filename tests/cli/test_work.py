@@ -74,7 +74,10 @@ def a() -> None: ...
         (["app", "--grace", "-1"], "grace must be at least 0, not -1"),
         (["broken"], "importing broken failed: ZeroDivisionError: division by zero (broken.py:1)"),
         (["needy"], "importing needy failed: No module named 'not_installed' (needy.py:1)"),
-        (["wordy"], "got an unexpected keyword argument 'retries' (wordy.py:2)"),
+        (
+            ["wordy"],
+            "importing wordy failed: TypeError: Flow() has no option 'retries'; it has max_attempts, base_delay",
+        ),
         (["torn"], "importing torn failed: SyntaxError: '(' was never closed (torn.py, line 1)\n"),
         (["app", "twin"], "pgflow: two different flows have the slug 'shout': app.py:"),
         (["typo"], "typo.py:3: step 'a': @typo.step has no option 'max_attempt'; did you mean 'max_attempts'?"),
