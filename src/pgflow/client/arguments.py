@@ -178,7 +178,7 @@ def check_compiled(flow: Flow[Any, Any] | FlowSpec, compiled: tuple[str, list[st
 
 def as_stored(flow: Flow[Any, Any], differences: Sequence[str]) -> str:
     """What is said of a start whose flow is another one in the database; no error, since versions may overlap."""
-    return f"started as it is stored: {FlowMismatch(flow.slug, differences)}"
+    return f"runs go by what is stored: {FlowMismatch(flow.slug, differences)}"
 
 
 def check_listing(status: str | None, limit: int, before: Run | datetime | None) -> None:
