@@ -1,6 +1,7 @@
 """What each engine does for a task beside running it, at the versions and with the settings that are measured.
 
-Read in the sources and documents of the pinned versions, unless it says otherwise. Speed is only worth comparing with this beside it.
+Read in the sources and documents of the pinned versions, unless it says otherwise. Speed is only worth comparing with
+this beside it.
 """
 
 from __future__ import annotations
