@@ -95,7 +95,10 @@ async def test_a_client_that_is_open_may_be_opened_and_is_opened_anew_once_close
 ) -> None:
     ask = ask_of(await opener(kind)(dsn))
     for _ in range(2):
+        assert await ask("list_runs") == []
+        pool = ask.client._database._pool  # type: ignore[attr-defined]
         await ask("open")
+        assert ask.client._database._pool is pool  # type: ignore[attr-defined]
         assert await ask("list_runs") == []
         await ask("close")
         await aeventually(lambda: value(conn, OURS) == 0)
