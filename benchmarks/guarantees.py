@@ -1,6 +1,7 @@
 """What each engine does for a task beside running it, at the versions and with the settings that are measured.
 
-Read in the sources and documents of the pinned versions. Speed is only worth comparing with this beside it.
+Read in the sources and documents of the pinned versions, unless it says otherwise. Speed is only worth comparing with
+this beside it.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ GUARANTEES = {
         results="yes: every task, step and run, in PostgreSQL",
         retries="yes: 3 attempts with backoff",
         recovery="no: only queued tasks are started, so its task stays 'started' and the run open "
-        "(0.14 requeues it by a cron job, three times)",
+        "(0.14 requeues it by a cron job, three times: by our contract, not checked here)",
         fenced="no: whoever completes a started task is believed",
         dag="yes",
     ),

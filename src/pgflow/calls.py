@@ -140,6 +140,16 @@ def flow_exists(flow_slug: str) -> Call[bool]:
     return Call("select exists (select from pgflow.flows where flow_slug = %s::text)", (flow_slug,), _one_value)
 
 
+def flow_differences(flow_slug: str, shape: dict[str, Any]) -> Call[list[str] | None]:
+    """-> how the stored flow differs from this shape; None if there is none of this slug. Changes and locks nothing."""
+    return Call(
+        "select to_jsonb(pgflow._compare_flow_shapes(%s::text::jsonb, pgflow._get_flow_shape(flow_slug)))::text "
+        "from pgflow.flows where flow_slug = %s::text",
+        (json.dumps(shape), flow_slug),
+        lambda rows: json.loads(rows[0][0]) if rows else None,
+    )
+
+
 def unfinished_runs(flow_slug: str) -> Call[bool]:
     """-> whether the flow has a run that has not ended."""
     return Call(

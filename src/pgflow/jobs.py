@@ -36,6 +36,14 @@ class Job(Flow[Any, Any], Generic[P, T]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
         return self._fn(*args, **kwargs)
 
+    def __set_name__(self, owner: type, name: str) -> None:
+        """A job that is defined in a class would be called without its instance, and found by no worker."""
+        if getattr(self._fn, "__qualname__", "").startswith(f"{owner.__qualname__}."):
+            raise self._refusal(
+                f"a job cannot be a method of a class ({owner.__qualname__}.{name}): "
+                "make it a function at the module's level, where a worker finds it"
+            )
+
     def enqueue(self, *args: Any, client: Client | None = None, **arguments: Any) -> Run:
         """Starts a run that calls the function with these arguments, and returns it as it then stands.
 
@@ -87,14 +95,18 @@ class Job(Flow[Any, Any], Generic[P, T]):
             raise InvalidInputError(f"job {self.slug!r}: {error}") from error
         return options, dict(bound.arguments)
 
+    def _refusal(self, *faults: str) -> FlowDefinitionError:
+        return FlowDefinitionError(self.slug, [f"{self.location}: {fault}" for fault in faults])
+
     def _read(self, fn: Callable[..., Any]) -> tuple[inspect.Signature, Any]:
         """The signature without the context, and the type of its arguments as one object."""
         try:
             hints = typing.get_type_hints(plain_function(fn), include_extras=True)
+            signature = inspect.signature(fn)
         except NameError as error:
-            fault = f"an annotation names {error.name!r}, which is not defined before the job"
-            raise FlowDefinitionError(self.slug, [f"{self.location}: {fault}"]) from error
-        signature = inspect.signature(fn)
+            raise self._refusal(f"an annotation names {error.name!r}, which is not defined before the job") from error
+        except ValueError as error:  # of a builtin
+            raise self._refusal("its parameters cannot be read: wrap it in a function") from error
         self._contexts = [p for p in signature.parameters if p == "ctx" or is_context(hints.get(p))]
         self._returns = hints.get("return", Any)
         parameters = [p for p in signature.parameters.values() if p.name not in self._contexts]
@@ -107,7 +119,7 @@ class Job(Flow[Any, Any], Generic[P, T]):
             if p.kind not in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
         ]
         if faults:
-            raise FlowDefinitionError(self.slug, [f"{self.location}: {fault}" for fault in faults])
+            raise self._refusal(*faults)
         make: Any = TypedDict
         fields = {
             p.name: hints.get(p.name, Any) if p.default is p.empty else NotRequired[hints.get(p.name, Any)]

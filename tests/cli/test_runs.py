@@ -57,6 +57,15 @@ def test_start_with_wait_gives_up_after_the_timeout_with_exit_code_1(cli, compil
     said = cli("start", "double", "[1]", "--wait", "--timeout", "0.2", "--dsn", compiled)
     assert said.code == 1
     assert "has not ended within 0.2 s; it goes on" in said.err
+    assert said.out == ""
+
+
+def test_start_with_wait_as_json_prints_the_run_also_after_the_timeout(cli, compiled):
+    said = cli("start", "double", "[1]", "--wait", "--timeout", "0.2", "--json", "--dsn", compiled)
+    assert said.code == 1
+    assert "has not ended within 0.2 s; it goes on" in said.err
+    run = json.loads(said.out)
+    assert (run["status"], run["steps"]["twice"]["status"]) == ("started", "started")
 
 
 def test_start_of_a_flow_from_a_module_stores_it(cli, dsn, app, conn):

@@ -74,7 +74,10 @@ def a() -> None: ...
         (["app", "--grace", "-1"], "grace must be at least 0, not -1"),
         (["broken"], "importing broken failed: ZeroDivisionError: division by zero (broken.py:1)"),
         (["needy"], "importing needy failed: No module named 'not_installed' (needy.py:1)"),
-        (["wordy"], "got an unexpected keyword argument 'retries' (wordy.py:2)"),
+        (
+            ["wordy"],
+            "importing wordy failed: TypeError: Flow() has no option 'retries'; it has max_attempts, base_delay",
+        ),
         (["torn"], "importing torn failed: SyntaxError: '(' was never closed (torn.py, line 1)\n"),
         (["app", "twin"], "pgflow: two different flows have the slug 'shout': app.py:"),
         (["typo"], "typo.py:3: step 'a': @typo.step has no option 'max_attempt'; did you mean 'max_attempts'?"),
@@ -218,6 +221,55 @@ def test_drain_works_what_is_there_within_the_lifespan_and_ends_with_0(dsn, app,
     count = 2 if processes else 1
     assert sorted(out.split()) == sorted(["opened", "closed"] * count)
     assert value(conn, "select count(*) from pgflow.workers where stopped_at is not null") == count
+
+
+FAILING = """
+from contextlib import asynccontextmanager
+
+@asynccontextmanager
+async def opening(worker):
+    raise OSError("no such host: cache")
+    yield
+
+@asynccontextmanager
+async def closing(worker):
+    yield {}
+    raise OSError("no such host: cache")
+
+def calling(worker):
+    raise OSError("no such host: cache")
+"""
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "line"),
+    [
+        ("lifespan", "opening", 6),
+        ("lifespan", "closing", 12),
+        ("lifespan", "calling", 15),
+        ("executors", "opening", 6),
+    ],
+)
+def test_what_fails_around_the_work_is_named_with_its_traceback(dsn, app, option, name, line):
+    (app / "failing.py").write_text(FAILING)
+    arguments = ["app", "--drain", f"--{option}", f"failing:{name}"]
+    with spawn("worker", *arguments, cwd=app, PGFLOW_DATABASE_URL=dsn) as worker:
+        _, log = worker.communicate(timeout=60)
+    assert worker.returncode == 1
+    told = f"pgflow: {option} failing:{name} failed: OSError: no such host: cache (failing.py:{line})\n"
+    assert log.endswith(told)
+    assert f'failing.py", line {line}, in {name}' in log.removesuffix(told)
+
+
+def test_a_lifespan_that_finds_no_database_says_so_as_everything_does(dsn, app):
+    (app / "asking.py").write_text(
+        "import pgflow\ndef lifespan(worker):\n    return pgflow.AsyncClient('postgresql://127.0.0.1:1/nowhere')\n"
+    )
+    arguments = ["app", "--drain", "--lifespan", "asking:lifespan"]
+    with spawn("worker", *arguments, cwd=app, PGFLOW_DATABASE_URL=dsn) as worker:
+        _, log = worker.communicate(timeout=60)
+    assert worker.returncode == 3
+    assert log.splitlines()[-1].startswith("pgflow: cannot reach database 'nowhere'")
 
 
 def test_dev_replaces_a_changed_flow_and_logs_in_detail(dsn, app, conn):

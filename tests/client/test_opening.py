@@ -9,11 +9,15 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from pgflow import AsyncClient
 from pgflow.config import SettingsError
 from pgflow.db import is_transient
 from pgflow.errors import DatabaseUnreachable, SchemaError
 from tests.client.conftest import ask_of, opener
 from tests.support import aeventually, value
+
+#: How many connections there are beside the test's.
+OURS = "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
 
 
 async def test_an_unreachable_database(kind: str) -> None:
@@ -83,5 +87,30 @@ async def test_a_refused_client_leaves_no_connection_open(kind: str, dsn: str, c
     conn.execute("insert into pgflow.schema_migrations values (9999, 'future')")
     with pytest.raises(SchemaError):
         await opener(kind)(dsn)
-    ours = "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
-    await aeventually(lambda: value(conn, ours) == 0)
+    await aeventually(lambda: value(conn, OURS) == 0)
+
+
+async def test_a_client_that_is_open_may_be_opened_and_is_opened_anew_once_closed(
+    kind: str, dsn: str, conn: psycopg.Connection
+) -> None:
+    ask = ask_of(await opener(kind)(dsn))
+    for _ in range(2):
+        assert await ask("list_runs") == []
+        pool = ask.client._database._pool  # type: ignore[attr-defined]
+        await ask("open")
+        assert ask.client._database._pool is pool  # type: ignore[attr-defined]
+        assert await ask("list_runs") == []
+        await ask("close")
+        await aeventually(lambda: value(conn, OURS) == 0)
+        await ask("open")
+    await ask("close")
+
+
+async def test_an_open_client_may_be_a_context_manager(dsn: str, conn: psycopg.Connection) -> None:
+    client = AsyncClient(dsn)
+    await client.open()
+    async with client:
+        assert await client.list_runs() == []
+    await aeventually(lambda: value(conn, OURS) == 0)
+    with pytest.raises(DatabaseUnreachable, match="is closed"):
+        await client.list_runs()

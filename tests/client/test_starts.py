@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from pydantic import BaseModel
 
-from pgflow import Client, Worker
+from pgflow import Client, Flow, Worker
 from pgflow.calls import Call
 from pgflow.db import Database
 from pgflow.errors import InvalidInputError
@@ -150,10 +150,72 @@ def test_ten_thousand_start_in_one_round_trip(
         return real(self, call)
 
     with Client(dsn) as client:
-        client.compile(double())
+        flow = double()
+        client.compile(flow)
         monkeypatch.setattr(Database, "run", run)
-        runs = client.start_many(double(), range(10_000), keys=map(str, range(10_000)))
+        runs = client.start_many(flow, range(10_000), keys=map(str, range(10_000)))
     assert [(run.input, run.key) for run in runs] == [(n, str(n)) for n in range(10_000)]
     assert len(sent) == 1
     assert rows(conn, "select count(*), count(distinct xmin::text) from pgflow.runs") == [(10_000, 1)]
     assert value(conn, "select count(*) from pgmq.q_double") == 10_000
+
+
+def changed() -> Flow[Any, Any]:
+    """`double`, as a later version of its code may have it."""
+    flow = double()
+    flow.step(slug="more")(lambda twice: twice)
+    return flow
+
+
+@pytest.mark.parametrize(("method", "given"), [("start", 1), ("start_many", [1, 2])])
+async def test_a_flow_that_is_stored_otherwise_is_said_once_per_client_and_flow(
+    ask: Ask, caplog: pytest.LogCaptureFixture, method: str, given: Any
+) -> None:
+    await ask("compile", double())
+    await ask(method, double(), given)
+    assert not caplog.records
+    flow = changed()
+    for _ in range(2):
+        await ask(method, flow, given)
+    [warning] = caplog.records
+    assert (warning.name, warning.levelname) == ("pgflow.client", "WARNING")
+    assert "flow 'double' differs from the one in the database (Step count differs: 2 vs 1" in warning.getMessage()
+    assert "`pgflow compile FLOW --replace`" in warning.getMessage()
+    await ask(method, changed(), given)
+    assert len(caplog.records) == 2
+
+
+async def test_only_the_first_start_of_a_flow_looks_at_what_is_stored(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    database = ask.client._database  # type: ignore[attr-defined]
+    run = type(database).run
+    monkeypatch.setattr(type(database), "run", lambda self, call: asked.append(call.sql) or run(self, call))
+    await ask("compile", double())
+    asked.clear()
+    flow = double()
+    for _ in range(3):
+        await ask("start", flow, 1)
+    assert ["_compare_flow_shapes" in sql for sql in asked] == [True, False, False, False]
+
+
+async def test_a_flow_that_was_deleted_meanwhile_is_stored_again(ask: Ask, conn: psycopg.Connection) -> None:
+    flow = double()
+    for _ in range(2):
+        await ask("start", flow, 1)
+        conn.execute("select pgflow.delete_flow_and_data('double')")
+    assert (await ask("start", flow, 1)).status == "started"
+
+
+def test_within_a_transaction_another_flow_is_said_too_and_the_transaction_goes_on(
+    dsn: str, conn: psycopg.Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Client(dsn) as client, psycopg.connect(dsn) as transaction:
+        client.compile(double())
+        flow = changed()
+        for _ in range(2):
+            client.start(flow, 1, connection=transaction)
+        transaction.commit()
+    assert [record.name for record in caplog.records] == ["pgflow.client"]
+    assert value(conn, "select count(*) from pgflow.runs") == 2

@@ -13,8 +13,10 @@ from django.db.transaction import TransactionManagementError, atomic, set_rollba
 import pgflow
 from pgflow.contrib.django import client
 from pgflow.errors import DatabaseUnreachable, FlowNotFound, InvalidInputError
+from tests.client.test_wait import waiting
 from tests.db.test_callers import Undone, orders
-from tests.support import rows, value
+from tests.support import eventually, rows, value
+from tests.worker.support import kill_backends
 
 
 @pytest.fixture(autouse=True)
@@ -111,6 +113,26 @@ def test_waiting_and_events_hear_of_the_end(conn: psycopg.Connection) -> None:
     client().cancel(run)
     assert [event.type for event in events][-1] == "run:failed"
     assert client().wait(run, timeout=20).status == "cancelled"
+
+
+def test_a_wait_outlives_its_connections(conn: psycopg.Connection, dsn: str) -> None:
+    run = client().start(orders(), 1)
+    ended: list[pgflow.Run] = []
+
+    def wait() -> None:
+        ended.append(client().wait(run, timeout=60))
+        connections.close_all()
+
+    thread = Thread(target=wait)
+    thread.start()
+    for _ in range(2):
+        eventually(lambda: waiting(conn) and kill_backends(conn))
+        kill(conn)
+        eventually(lambda: not waiting(conn))
+    with pgflow.Client(dsn) as other:
+        other.cancel(run)
+    thread.join(60)
+    assert [run.status for run in ended] == ["cancelled"]
 
 
 def test_waiting_inside_a_block_is_refused(conn: psycopg.Connection) -> None:

@@ -13,6 +13,7 @@ import pytest
 from pgflow import embedded
 from pgflow.config import load
 from pgflow.db import Database
+from pgflow.db.address import _say_embedded
 from pgflow.embedded.directory import default_directory
 from pgflow.errors import EmbeddedError
 from tests.embedded.support import is_alive, postmaster
@@ -51,10 +52,14 @@ def test_the_settings_lead_to_the_directory(used_directory: Path, monkeypatch: p
 def test_a_database_without_an_address_is_the_embedded_one(
     used_directory: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    _say_embedded.cache_clear()  # another test may have heard it
     with Database(load({}, embedded_dir=used_directory)) as database:
         pid = postmaster(used_directory)
         assert database.is_embedded
-        assert str(used_directory) in capsys.readouterr().err
+        assert capsys.readouterr().err == f"pgflow: no database given, using the embedded one in {used_directory}\n"
+        with Database(load({}, embedded_dir=used_directory)) as another:
+            assert another.is_embedded
+        assert capsys.readouterr().err == ""  # it was said
     eventually(lambda: not is_alive(pid))
 
 

@@ -227,7 +227,24 @@ def test_initial_tasks_is_for_maps():
 def test_an_unknown_option_is_refused():
     assert of_step(max_attemps=3) == ["step 'a': @f.step has no option 'max_attemps'; did you mean 'max_attempts'?"]
     assert of_map(ovr="b") == ["step 'a': @f.map has no option 'ovr'; did you mean 'over'?"]
-    assert of_step(ovr="b") == ["step 'a': @f.step has no option 'ovr'"]
+    [fault] = of_step(ovr="b")
+    assert fault.startswith("step 'a': @f.step has no option 'ovr'; it has slug, depends_on, max_attempts, ")
+    assert "initial_tasks" not in fault
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"retries": 3},
+            "Flow() has no option 'retries'; it has max_attempts, base_delay, timeout, max_delay, jitter, ",
+        ),
+        ({"time_out": 3}, "Flow() has no option 'time_out'; did you mean 'timeout'?"),
+    ],
+)
+def test_an_unknown_option_of_a_flow_is_refused_at_once(given, message):
+    with pytest.raises(TypeError, match=f"^{re.escape(message)}"):
+        Flow("f", **given)
 
 
 # ---------------------------------------------------------------------------------------- encode_input

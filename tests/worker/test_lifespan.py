@@ -81,6 +81,7 @@ async def listed(worker: Worker) -> AsyncIterator[Any]:
         (lambda worker: {}, "gave dict, not an async context manager: decorate it"),
         (listed, "yielded list: yield a mapping"),
         (lambda: {}, "lifespan must be a function of one argument, the worker, not <function"),
+        (dict, "lifespan must be a function of one argument, the worker, not <class 'dict'>"),
         (3, "lifespan must be a function of one argument, the worker, not 3"),
     ],
 )

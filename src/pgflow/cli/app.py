@@ -12,6 +12,7 @@ import typer
 
 import pgflow
 from pgflow.cli import demo, doctor, flows, prune, runs, schedules, schema, specs, watch, work
+from pgflow.cli.around import OpeningFailed
 from pgflow.cli.program import Program
 from pgflow.config import SettingsError, mask_password
 from pgflow.errors import DatabaseUnreachable, PgflowError, RunFailed, RunTimeout
@@ -20,7 +21,8 @@ DONE, RUN_FAILED, WRONG_USE, NO_DATABASE, STUCK, OUR_FAULT, NOT_STARTED, INTERRU
 #: What each exit code says; docs/reference/commands.md is made from it.
 EXIT_CODES = {
     DONE: "done; of `start --wait` and `watch`: the run completed; of `doctor`: nothing is wrong",
-    RUN_FAILED: "the run failed, was cancelled or has not ended in time; of `doctor`: there are findings",
+    RUN_FAILED: "the run failed, was cancelled or has not ended in time; of `doctor`: there are findings; of `worker`: "
+    "its lifespan, or the function that yields its executors, raised",
     WRONG_USE: "wrong use: the command line, a setting, an input, or a database that does not hold what was asked for",
     NO_DATABASE: "the database cannot be reached",
     STUCK: "of `worker`: half of its slots were held by handlers that cannot be stopped",
@@ -132,7 +134,7 @@ def _globals_first(arguments: list[str]) -> list[str]:
 def _explained(error: Exception) -> tuple[str, int]:
     """The one line that says what went wrong and what to do, and the exit code."""
     match error:
-        case RunFailed() | RunTimeout():
+        case RunFailed() | RunTimeout() | OpeningFailed():
             return str(error), RUN_FAILED
         case DatabaseUnreachable():
             return str(error), NO_DATABASE

@@ -208,17 +208,18 @@ def _import(name: str) -> ModuleType:
                 f"no module {error.name!r} here ({Path.cwd()}) or among the installed packages: give MODULE, "
                 "MODULE:FLOW or a .py file"
             ) from error
-        raise FlowNotImportable(f"importing {name} failed: {error}{_place(error)}") from error
+        raise FlowNotImportable(f"importing {name} failed: {error}{place(error)}") from error
     except PgflowError:
         raise
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}{_place(error)}"
+        reason = f"{type(error).__name__}: {error}{place(error)}"
         raise FlowNotImportable(f"importing {name} failed: {reason}") from error
 
 
-def _place(error: Exception) -> str:
-    place = location.of_error(error)
-    return f" ({place})" if place else ""
+def place(error: Exception) -> str:
+    """` (flows.py:12)`, to be put behind an error that the user's code raised."""
+    found = location.of_error(error)
+    return f" ({found})" if found else ""
 
 
 def _import_file(path: Path) -> ModuleType:

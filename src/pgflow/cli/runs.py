@@ -20,7 +20,7 @@ from pgflow.cli.arguments import read_input
 from pgflow.cli.flows import flow_named
 from pgflow.client import Client
 from pgflow.client.arguments import checked_timeout
-from pgflow.errors import InvalidInputError
+from pgflow.errors import InvalidInputError, RunTimeout
 from pgflow.records import Run, StepState
 
 _LONGEST_SHOWN = 2000
@@ -55,7 +55,12 @@ def start(
         if not wait:
             say_started(run, as_json=as_json)
             return 0
-        run = client.wait(run, timeout=timeout)
+        try:
+            run = client.wait(run, timeout=timeout)
+        except RunTimeout:
+            if as_json:
+                terminal.print_json(_plain(client.get_run(run)))
+            raise
     if as_json:
         terminal.print_json(_plain(run))
     elif run.status == "completed":

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pgflow.cli.around import blamed
 from pgflow.cli.flows import find_executors, find_function, find_served
 from pgflow.cli.program import Program
 from pgflow.cli.reload import changed_files
@@ -93,8 +94,10 @@ def worker(
         patience = load(grace=grace).grace
         return Supervisor(again, processes, _environment(dsn), grace=patience, drain=drain, changes=changes).run()
     found = {id(flow): flow for reference in flows for flow in find_served(reference)}
-    around = find_function(lifespan) if lifespan is not None else None
+    around = blamed(f"lifespan {lifespan}", find_function(lifespan)) if lifespan is not None else None
     named = find_executors(executors) if executors is not None else None
+    if callable(named):
+        named = blamed(f"executors {executors}", named)
     serving = Worker(
         list(found.values()), dsn=dsn, executors=named, lifespan=around, middleware=program.middleware, dev=dev,
         **options,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from uuid import UUID
+from weakref import WeakSet
 
 from psycopg import Connection
 
@@ -19,6 +21,7 @@ from pgflow.client._sync_schedules import Schedules
 from pgflow.client._sync_stored import expect_stored
 from pgflow.client.arguments import (
     SAME_INPUT,
+    as_stored,
     check_compiled,
     check_flow,
     check_listing,
@@ -42,6 +45,10 @@ from pgflow.flow import Flow, FlowSpec, Step, codec
 from pgflow.flow.flow import In, Out
 from pgflow.records import Progress, Pruned, Run
 
+T = TypeVar("T")
+
+logger = logging.getLogger("pgflow.client")
+
 #: Seconds between two looks at a run that is waited for, while no notification comes: the first and the longest.
 _FIRST_LOOK = 0.02
 _LONGEST_LOOK = 1.0
@@ -58,7 +65,7 @@ class Client:
             print(run.status, run.output)
 
     Without an address PGFLOW_DATABASE_URL counts, then DATABASE_URL, then the embedded PostgreSQL. Opening raises
-    DatabaseUnreachable, and SchemaError for a database that is not migrated.
+    DatabaseUnreachable, and SchemaError for a database that is not migrated; one that is open already is left as it is.
     """
 
     def __init__(self, dsn: str | None = None) -> None:
@@ -69,8 +76,12 @@ class Client:
         #: The schedules in the database: `client.schedules.list()` and the like.
         self.schedules = Schedules(database)
         self._watching = Watching(database)
+        #: Those that were compared with what is stored under their slugs.
+        self._compared: WeakSet[Flow[Any, Any]] = WeakSet()
 
     def open(self) -> None:
+        if not self._database.is_closed:
+            return
         self._database.open()
         try:
             schema.prepare(self._database)
@@ -119,9 +130,10 @@ class Client:
         for `delay` seconds by the database's clock. With a `connection` of yours (psycopg, SQLAlchemy, asyncpg, Django)
         the run starts within the transaction that is open there: it exists if and only if that is committed.
 
-        A Flow that is not in the database yet is stored first; a slug must be there (FlowNotFound). Raises
-        InvalidInputError, before anything is written, for an input that is no JSON or no list where a root map needs
-        one; DatabaseError if there is a run of this `run_id` already.
+        A Flow that is not in the database yet is stored first; a slug must be there (FlowNotFound). Where another flow
+        is stored under its slug, the run goes by that one: the logger `pgflow.client` warns, once per client and Flow.
+        Raises InvalidInputError, before anything is written, for an input that is no JSON or no list where a root map
+        needs one; DatabaseError if there is a run of this `run_id` already.
         """
         run_ids = run_ids_of(None if run_id is None else [run_id], 1)
         keys = checked_keys(None if key is None else [key], 1)
@@ -161,21 +173,34 @@ class Client:
     ) -> list[Run]:
         start_at, seconds = start_time(at, delay)
         call = calls.start_flows(slug_of(flow), inputs, run_ids=run_ids, keys=keys, start_at=start_at, delay=seconds)
-        if connection is not None:
-            return self._start_within(connection, flow, call)
+        if isinstance(flow, Flow) and (connection is not None or flow not in self._compared):
+            self._make_sure(flow, connection)  # on a connection each time: an error would end its transaction
         try:
-            return self._database.run(call)
+            return self._run(call, connection)
         except FlowNotFound:
-            if not isinstance(flow, Flow):
+            if connection is not None or not isinstance(flow, Flow):
                 raise
-        self.compile(flow)
-        return self._database.run(call)
+        self.compile(flow)  # it was deleted
+        return self._run(call, connection)
 
-    def _start_within(self, connection: Any, flow: Flow[Any, Any] | str, call: Call[list[Run]]) -> list[Run]:
-        """In the caller's transaction, which an error would end: so one looks first whether the flow is there."""
-        if isinstance(flow, Flow) and not callers.run(connection, calls.flow_exists(flow.slug)):
-            check_compiled(flow, callers.run(connection, calls.ensure_flow_compiled(flow.slug, flow.shape())))
-        return callers.run(connection, call)
+    def _make_sure(self, flow: Flow[Any, Any], connection: Any) -> None:
+        """Stores a flow that is missing; says, once per Flow object, if the stored one is another."""
+        if flow in self._compared:
+            is_there = self._run(calls.flow_exists(flow.slug), connection)
+        else:
+            differences = self._run(calls.flow_differences(flow.slug, flow.shape()), connection)
+            is_there = differences is not None
+            self._compared.add(flow)
+            if differences:
+                logger.warning("%s", as_stored(flow, differences))
+        if not is_there:
+            check_compiled(flow, self._run(calls.ensure_flow_compiled(flow.slug, flow.shape()), connection))
+
+    def _run(self, call: Call[T], connection: Any) -> T:
+        """On the caller's connection, if there is one."""
+        if connection is not None:
+            return callers.run(connection, call)
+        return self._database.run(call)
 
     def compile(self, flow: Flow[Any, Any] | FlowSpec, *, replace: bool = False) -> str:
         """Stores a flow; returns 'compiled', 'verified' (it was there), 'updated' (only its options) or 'recompiled'.
@@ -188,7 +213,11 @@ class Client:
         """
         check_flow(flow)
         store = calls.store_dynamic_flow if isinstance(flow, FlowSpec) else calls.ensure_flow_compiled
-        return check_compiled(flow, self._database.run(store(flow.slug, flow.shape(), allow_data_loss=replace)))
+        compiled = self._database.run(store(flow.slug, flow.shape(), allow_data_loss=replace))
+        status = check_compiled(flow, compiled)
+        if isinstance(flow, Flow):
+            self._compared.add(flow)
+        return status
 
     @property
     def flows(self) -> Flows:

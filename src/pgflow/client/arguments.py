@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeVar, get_args
 from uuid import UUID
@@ -174,6 +174,11 @@ def check_compiled(flow: Flow[Any, Any] | FlowSpec, compiled: tuple[str, list[st
     if status == "mismatch":
         raise FlowMismatch(flow.slug, differences)
     return status
+
+
+def as_stored(flow: Flow[Any, Any], differences: Sequence[str]) -> str:
+    """What is said of a start whose flow is another one in the database; no error, since versions may overlap."""
+    return f"runs go by what is stored: {FlowMismatch(flow.slug, differences)}"
 
 
 def check_listing(status: str | None, limit: int, before: Run | datetime | None) -> None:

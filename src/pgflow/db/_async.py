@@ -200,7 +200,7 @@ class AsyncDatabase:
             except BaseException:
                 await connection.close()
                 raise
-            if self._spare or self.is_closed:
+            if self._spare or self._pool is None or self._pool.closed:  # nobody would close it
                 await connection.close()
             else:
                 self._spare.append(connection)

@@ -199,7 +199,7 @@ class Database:
             except BaseException:
                 connection.close()
                 raise
-            if self._spare or self.is_closed:
+            if self._spare or self._pool is None or self._pool.closed:  # nobody would close it
                 connection.close()
             else:
                 self._spare.append(connection)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import select
 import sys
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from psycopg import AsyncConnection, Connection, ProgrammingError
@@ -48,7 +50,7 @@ class Address:
         if settings.dsn is not None:
             return cls(settings.dsn, name=settings.source("dsn"))
         server = embedded.start(settings.embedded_dir)
-        print(f"pgflow: no database given, using the embedded one in {server.directory}", file=sys.stderr)  # noqa: T201
+        _say_embedded(server.directory)
         return cls(server.dsn, server)
 
     @property
@@ -59,6 +61,12 @@ class Address:
         """Gives up the embedded server, if it is one."""
         if self._server is not None:
             self._server.close()
+
+
+@cache
+def _say_embedded(directory: Path) -> None:
+    """Once per process and directory: every client and worker without an address comes here."""
+    print(f"pgflow: no database given, using the embedded one in {directory}", file=sys.stderr)  # noqa: T201
 
 
 def _parts(dsn: str, name: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import GenericAlias
-from typing import Any, Generic, Self, overload
+from typing import Any, Generic, Never, Self, overload
 
 from typing_extensions import ParamSpec, TypeVar
 
@@ -14,9 +14,9 @@ from pgflow.flow import codec, drawing, location, options, shape
 from pgflow.flow.binding import read_signature
 from pgflow.flow.handler import Handler
 from pgflow.flow.plan import Plan, make_plan
-from pgflow.flow.retry import Exceptions, Retry
+from pgflow.flow.retry import OPTIONS_OF_RETRIES, Exceptions, Retry
 from pgflow.flow.schedule import CatchUp, Schedule
-from pgflow.flow.slugs import did_you_mean
+from pgflow.flow.slugs import did_you_mean, no_option
 from pgflow.flow.spec import OPTIONS_OF_STEPS, FlowSpec, StepSpec
 from pgflow.flow.step import NamedStep, SkipMode, Step, unwrapped_partial
 from pgflow.records import StepType
@@ -25,6 +25,8 @@ In = TypeVar("In", default=Any)
 Out = TypeVar("Out", default=dict[str, Any])
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_OPTIONS = ("max_attempts", "base_delay", "timeout", *OPTIONS_OF_RETRIES)
 
 
 class Flow(Generic[In, Out]):
@@ -62,7 +64,10 @@ class Flow(Generic[In, Out]):
         jitter: float | None = None,
         retry_on: Exceptions | None = None,
         no_retry_on: Exceptions | None = None,
+        **others: Never,
     ) -> None:
+        if others:
+            raise TypeError("; ".join(no_option("Flow()", name, _OPTIONS) for name in others))
         self.slug = slug
         self.max_attempts = max_attempts
         self.base_delay = base_delay

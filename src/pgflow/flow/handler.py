@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pgflow.flow.options import value_faults
 from pgflow.flow.retry import OPTIONS_OF_RETRIES, Retry
-from pgflow.flow.slugs import did_you_mean
+from pgflow.flow.slugs import no_option
 from pgflow.flow.step import Step, StepOptions
 
 if TYPE_CHECKING:
@@ -63,4 +63,4 @@ class Handler:
 def _no_option(name: str) -> str:
     if name in (f.name for f in fields(StepOptions)):
         return f"{name} is no option of a handler: it stands in the flow's spec, with the steps that name the handler"
-    return f"a handler has no option {name!r}{did_you_mean(name, OPTIONS_OF_HANDLERS)}"
+    return no_option("a handler", name, OPTIONS_OF_HANDLERS)

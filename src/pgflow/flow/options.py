@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, get_args
 from pgflow.errors import InvalidInputError
 from pgflow.flow import codec
 from pgflow.flow.retry import OPTIONS_OF_RETRIES, Retry
-from pgflow.flow.slugs import did_you_mean
+from pgflow.flow.slugs import no_option
 from pgflow.flow.step import SkipMode, Step, StepOptions
 from pgflow.records import StepType
 
@@ -41,7 +41,7 @@ def read(given: Mapping[str, Any], step_type: StepType, decorator: str) -> Given
     for name, value in given.items():
         if name not in _READERS:
             known = [n for n in _READERS if step_type == "map" or n not in _FOR_MAPS]
-            faults.append(f"{decorator} has no option {name!r}{did_you_mean(name, known)}")
+            faults.append(no_option(decorator, name, known))
         elif name in _FOR_MAPS and step_type != "map" and value is not None:
             faults.append(f"{name} is for maps")
         elif value is not _DEFAULTS.get(name):

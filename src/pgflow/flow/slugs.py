@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 
 #: As a JSON schema has it, too.
@@ -38,3 +38,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` for the nearest known name, or nothing."""
     near = get_close_matches(name, list(known), n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def no_option(holder: str, name: str, known: Collection[str]) -> str:
+    """What is said of an option that there is not.
+
+    no_option("a handler", "retri_on", OPTIONS_OF_HANDLERS)   # "a handler has no option 'retri_on'; did you mean …"
+    """
+    return f"{holder} has no option {name!r}{did_you_mean(name, known) or '; it has ' + ', '.join(known)}"

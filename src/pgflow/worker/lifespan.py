@@ -26,7 +26,7 @@ async def yielded(
     """What a function that is opened around the work yields; messages speak of its name, and the things yielded."""
     try:
         inspect.signature(lifespan).bind(worker)
-    except TypeError:
+    except (TypeError, ValueError):  # ValueError: a builtin that does not tell its parameters
         raise SettingsError(f"{name} must be a function of one argument, the worker, not {lifespan!r}") from None
     context = lifespan(worker)
     if not isinstance(context, AbstractAsyncContextManager):

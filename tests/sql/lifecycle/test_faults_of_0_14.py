@@ -1,4 +1,4 @@
-"""Where pgflow 0.14 errs, and we must not: one fault after the other, in the contract's order (section 12)."""
+"""Where pgflow 0.14 errs, by the contract, and we must not: one fault after the other, in its order (section 12)."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ typed = Flow[list[str], Report]("typed")
 
 Flow()  # error: call-arg
 Flow("f", max_attempts="3")  # error: arg-type
-Flow("f", retries=3)  # error: call-arg
+Flow("f", retries=3)  # error: arg-type
 flow.step(executor=["dask"])  # error: call-overload
 
 

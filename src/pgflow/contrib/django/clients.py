@@ -69,6 +69,10 @@ class _DjangosDatabase(Database):
     def dsn(self) -> str:
         return Address(dsn()).dsn
 
+    @property
+    def is_closed(self) -> bool:
+        return False
+
     def open(self) -> None: ...
 
     def run(self, call: Call[T]) -> T:
