@@ -12,12 +12,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import islice
 
 import pytest
 from rich.console import Console
 
 from pgflow import Client, Flow, RunFailed, execute
+from pgflow.cli import live
 from pgflow.cli.watch import picture
+from pgflow.errors import DatabaseUnreachable
 from tests.cli.conftest import spawn
 
 seen = Flow("seen", max_attempts=2, base_delay=300)
@@ -158,6 +161,27 @@ def test_runs_follow_writes_a_line_per_change_elsewhere(dsn, app, tmp_path):
             following.communicate()
     assert first.endswith(f" {run.run_id} seen started\n")
     assert second.endswith(f" {run.run_id} seen cancelled Cancelled: enough\n")
+
+
+def test_a_run_is_told_of_again_only_when_its_status_has_changed(dsn):
+    with Client(dsn) as client:
+        old, new = (client.start(seen, [n]) for n in (1, 2))
+        ended = client.cancel(old)
+    listings = [[old], [new, old], [new, old], [new, ended], [new, ended]]
+    assert list(live.changes(iter(listings))) == [old, new, ended]
+
+
+def test_a_database_that_is_away_is_waited_for(capsys):
+    answers = iter([DatabaseUnreachable("cannot reach it"), 1, DatabaseUnreachable("cannot reach it"), 2])
+
+    def look() -> int:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert list(islice(live.looks(look, every=0), 2)) == [1, 2]
+    assert capsys.readouterr().err == "cannot reach it; trying again\n" * 2
 
 
 def test_runs_follow_tells_of_each_change(dsn, app, tmp_path):
