@@ -169,6 +169,22 @@ def test_messages_that_wait_too_long(cli, examined, dsn, conn):
     assert examined() == (0, {})
 
 
+def test_a_queue_that_grows_though_nobody_has_waited_long(examined, dsn, conn, monkeypatch):
+    monkeypatch.setattr(doctor, "_DEEP", 3)
+    served(conn, dsn)
+    with Client(dsn) as client:
+        client.start(broken, None)
+        assert examined() == (0, {})
+        client.start(broken, None)
+    assert the_one(examined()[1], "queues")["what"].startswith("3 messages of flow watched waiting, the first for ")
+
+
+@pytest.mark.parametrize(("limit", "beyond"), [("_OLDEST", 99), ("_NEWEST", 9)])
+def test_a_postgresql_that_is_not_supported(examined, monkeypatch, limit, beyond):
+    monkeypatch.setattr(doctor, limit, beyond)
+    assert "is not supported" in the_one(examined()[1], "versions")["what"]
+
+
 def test_dead_rows(examined, conn):
     conn.execute("alter table pgflow.worker_functions set (autovacuum_enabled = off)")
     conn.execute("insert into pgflow.worker_functions (function_name) select 'f' || n from generate_series(1, 12000) n")

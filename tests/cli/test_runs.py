@@ -6,8 +6,10 @@ import io
 import json
 
 import pytest
+from rich.console import Console
 
 from pgflow import Client, Flow, RunFailed, execute
+from pgflow.cli.runs import runs_table
 from tests.support import value
 
 double = Flow("double", max_attempts=1)
@@ -156,6 +158,20 @@ def test_runs_lists_the_newest_first_and_filters(cli, dsn):
     assert len(listed) == 2
     assert "ValueError: -1 is negative" in listed[1]
     assert cli("runs", "--flow", "double", "--status", "cancelled", "--dsn", dsn).err == "no such runs\n"
+
+
+def test_ids_stay_whole_on_a_narrow_terminal(dsn):
+    flow = Flow("f" * 47, max_attempts=1)
+    flow.step(slug="only")(lambda: {}["no such key"])
+    with pytest.raises(RunFailed) as failed:
+        execute(flow, None, dsn=dsn)
+    with Client(dsn) as client:
+        table = runs_table(client.list_runs())
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(table)
+    heading, line = console.export_text().splitlines()
+    assert line.split()[:3] == [str(failed.value.run_id), "ffffff…", "failed"]
+    assert "…" not in heading
 
 
 @pytest.mark.parametrize(

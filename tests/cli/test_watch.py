@@ -7,14 +7,20 @@ import json
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import islice
 
 import pytest
 from rich.console import Console
 
 from pgflow import Client, Flow, RunFailed, execute
+from pgflow.cli import live
 from pgflow.cli.watch import picture
+from pgflow.errors import DatabaseUnreachable
 from tests.cli.conftest import spawn
 
 seen = Flow("seen", max_attempts=2, base_delay=300)
@@ -33,6 +39,28 @@ def total(each: list[int]) -> int:
 @seen.step(run_if={"total": "never"})
 def never(total: int) -> int:
     return total
+
+
+@contextmanager
+def on_a_terminal(*arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], Iterator[str]]]:
+    """The command where its output is a terminal, and what it writes there, without colours, until it ends."""
+    reader, writer = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "150"}
+    command = [sys.executable, "-m", "pgflow", *arguments]
+    process = subprocess.Popen(command, stdout=writer, stderr=writer, env=environment)
+    os.close(writer)
+
+    def reads() -> Iterator[str]:
+        with suppress(OSError):  # the other end is closed
+            while block := os.read(reader, 65536):
+                yield re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", block.decode(errors="replace"))
+
+    try:
+        yield process, reads()
+    finally:
+        process.kill()
+        process.wait()
+        os.close(reader)
 
 
 @pytest.fixture
@@ -98,20 +126,62 @@ def test_the_picture_shows_the_dag_how_far_it_is_and_what_is_tried_again(dsn, co
 
 
 def test_on_a_terminal_the_picture_is_drawn_until_the_run_ends(dsn, done):
-    reader, writer = pty.openpty()
-    command = [sys.executable, "-m", "pgflow", "watch", done, "--dsn", dsn]
-    process = subprocess.Popen(command, stdout=writer, stderr=writer, env={**os.environ, "TERM": "xterm"})
-    os.close(writer)
-    text = b""
-    try:
-        while block := os.read(reader, 65536):
-            text += block
-    except OSError:  # the other end is closed
-        pass
-    os.close(reader)
-    assert process.wait() == 0
-    assert "└─ " in text.decode()
-    assert "2/2" in text.decode()
+    with on_a_terminal("watch", done, "--dsn", dsn) as (process, reads):
+        text = "".join(reads)
+        assert process.wait() == 0
+    assert "└─ " in text
+    assert "2/2" in text
+
+
+def test_on_a_terminal_runs_follow_draws_the_list_until_it_is_interrupted(dsn, done):
+    with on_a_terminal("runs", "--follow", "--dsn", dsn) as (process, reads):
+        text = ""
+        while f"{done}  seen  completed" not in text:
+            text += next(reads)
+        with Client(dsn) as client:
+            later = client.start(seen, [1])
+        while f"{later.run_id}  seen  started" not in text:
+            text += next(reads)
+        process.send_signal(signal.SIGINT)
+        assert "Traceback" not in "".join(reads)
+        assert process.wait() == 130
+
+
+def test_runs_follow_writes_a_line_per_change_elsewhere(dsn, app, tmp_path):
+    with Client(dsn) as client:
+        client.compile(seen)
+        run = client.start(seen, [1])
+        following = spawn("runs", "--follow", cwd=tmp_path, PGFLOW_DATABASE_URL=dsn)
+        try:
+            first = following.stdout.readline()
+            client.cancel(run, reason="enough")
+            second = following.stdout.readline()
+        finally:
+            following.kill()
+            following.communicate()
+    assert first.endswith(f" {run.run_id} seen started\n")
+    assert second.endswith(f" {run.run_id} seen cancelled Cancelled: enough\n")
+
+
+def test_a_run_is_told_of_again_only_when_its_status_has_changed(dsn):
+    with Client(dsn) as client:
+        old, new = (client.start(seen, [n]) for n in (1, 2))
+        ended = client.cancel(old)
+    listings = [[old], [new, old], [new, old], [new, ended], [new, ended]]
+    assert list(live.changes(iter(listings))) == [old, new, ended]
+
+
+def test_a_database_that_is_away_is_waited_for(capsys):
+    answers = iter([DatabaseUnreachable("cannot reach it"), 1, DatabaseUnreachable("cannot reach it"), 2])
+
+    def look() -> int:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert list(islice(live.looks(look, every=0), 2)) == [1, 2]
+    assert capsys.readouterr().err == "cannot reach it; trying again\n" * 2
 
 
 def test_runs_follow_tells_of_each_change(dsn, app, tmp_path):

@@ -171,6 +171,18 @@ async def test_none_is_missed_while_connections_are_lost(
         assert names(await asyncio.wait_for(watching, 60)) == HAPPENED
 
 
+async def test_what_happens_while_nobody_listens_is_seen_as_soon_as_somebody_does(
+    ask: Ask, flow: Flow, conn: psycopg.Connection, patient: None
+) -> None:
+    run = await ask("start", flow, [1])
+    events = await events_of(ask, run)
+    watching = asyncio.create_task(collect(ask, events))
+    await aeventually(lambda: listening(conn) and events._watching._looked_at)
+    assert kill_backends(conn)
+    conn.execute("select pgflow.cancel_run(%s)", (run.run_id,))
+    assert names(await asyncio.wait_for(watching, 60))[-1] == "run:failed"
+
+
 async def test_a_retried_run_starts_again_for_those_who_watch_its_flow(
     client: AsyncClient, dsn: str, conn: psycopg.Connection
 ) -> None:

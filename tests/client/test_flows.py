@@ -154,6 +154,18 @@ async def test_steps_are_not_added_where_they_would_do_harm(flows: AsyncFlows, c
     await flows.add_step("report", "late", depends_on=["fetch"])
 
 
+async def test_a_flow_does_not_grow_without_end(flows: AsyncFlows, conn: psycopg.Connection):
+    await flows.create_flow("report")
+    conn.execute(
+        "insert into pgflow.steps (flow_slug, step_slug, step_index) "
+        "select 'report', 's' || n, n from generate_series(0, 9998) n"
+    )
+    await flows.add_step("report", "last", depends_on=["s0"])
+    with pytest.raises(InvalidInputError, match='"report" has 10000 steps already: more are not allowed'):
+        await flows.add_step("report", "more")
+    assert value(conn, "select count(*) from pgflow.steps") == 10_000
+
+
 async def test_the_list_says_what_goes_on(flows: AsyncFlows, conn: psycopg.Connection, dsn: str):
     assert await flows.list() == []
     await flows.create_flow("made")

@@ -87,6 +87,16 @@ def test_the_dockerfile_passes_its_linter() -> None:
     assert (said.returncode, said.stdout) == (0, "")
 
 
+@pytest.mark.parametrize(("given", "is_valid"), [("stop_grace_period: 35s", True), ("stop_grace: 35s", False)])
+def test_the_compose_file_is_one_by_the_specification(tmp_path: Path, given: str, is_valid: bool) -> None:
+    copy = tmp_path / "compose.yaml"
+    copy.write_text((DEPLOY / "compose.yaml").read_text().replace("stop_grace_period: 35s", given))
+    assert given in copy.read_text()
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(copy)]
+    said = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (said.returncode == 0) is is_valid, said.stdout
+
+
 def test_the_dockerfile_starts_the_worker_without_a_shell() -> None:
     dockerfile = (DEPLOY / "Dockerfile").read_text()
     assert 'ENTRYPOINT ["pgflow"]' in dockerfile

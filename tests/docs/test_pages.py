@@ -24,6 +24,14 @@ def test_llms_txt_says_what_the_page_is_called() -> None:
     assert titles == LISTED
 
 
+def test_every_page_with_code_has_a_test_that_names_it() -> None:
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("*.py") if path != Path(__file__))
+    named = set(re.findall(r"[\"'/]([\w-]+)(?:\.md)?[\"']", tests))
+    code = re.compile(r"^```(?:python|sql|yaml|js)$", re.MULTILINE)
+    with_code = [page for page in PAGES if code.search((ROOT / page).read_text())]
+    assert [page for page in with_code if Path(page).stem not in named] == []
+
+
 def test_every_page_is_in_the_navigation_under_its_kind() -> None:
     navigation = (ROOT / "mkdocs.yml").read_text().partition("\nnav:\n")[2]
     shown = re.findall(r"- (\S+\.md)$", navigation, re.MULTILINE)

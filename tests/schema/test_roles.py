@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -378,6 +379,35 @@ def test_every_call_of_pythons_is_somebodys() -> None:
 def test_the_doctor_finds_that_each_role_has_what_it_needs(logins: Logins, role: str) -> None:
     checked, code = examine(getattr(logins, role))
     assert (code, [each for each in checked if each.findings]) == (0, [])
+
+
+def test_the_logins_of_the_how_to_do_what_it_says(dsn: str, conn: psycopg.Connection) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "least-privilege.md").read_text()
+    (create,), (code,) = (re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL) for language in ("sql", "python"))
+    schema.migrate(dsn, roles=True)
+    name = conn.info.dbname
+    roles = re.findall(r"create role (\w+) ", create)
+    campaign: Flow[Any, Any] = Flow("campaign")
+    campaign.step(slug="send")(lambda flow_input: flow_input)
+    try:
+        conn.execute(re.sub(r"create role (\w+)", rf"create role {name}_\1", create))
+        conn.execute(f"grant pgflow_worker, pgflow_client to {name}_worker")  # the service that does both
+        as_login = {role: make_conninfo(dsn, user=f"{name}_{role}", password="…") for role in roles}
+        refused = pytest.raises(DatabaseError, match="permission denied for function _create_flow_from_shape")
+        with Client(as_login["web"]) as client, refused:
+            client.compile(campaign)
+        code = code.replace('"postgresql://deploy@db/app"', repr(as_login["deploy"]))
+        exec(compile(code, "least-privilege.md", "exec"), {"campaign": campaign})  # noqa: S102
+        with Client(as_login["web"]) as client:
+            run = client.start(campaign, 1)
+        Worker([campaign], dsn=as_login["worker"]).run(drain=True)
+        with Client(as_login["metrics"]) as client:
+            assert client.get_run(run).output == {"send": 1}
+            with pytest.raises(DatabaseError, match="permission denied"):
+                client.start(campaign, 2)
+    finally:
+        for role in roles:
+            conn.execute(f"drop owned by {name}_{role} cascade; drop role {name}_{role}")
 
 
 def test_the_doctor_tells_a_login_without_a_role_to_get_one(logins: Logins) -> None:

@@ -43,3 +43,11 @@ def test_initial_tasks_are_known():
     assert counts({**ROOT, "initial_tasks": 5}, over("root", "behind"), ONE, over("one", "n", initial_tasks=7)) == {
         "root": 5, "behind": 5, "one": 1, "n": 7,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("input", [{}, {"input": [1, 2]}])
+def test_a_map_that_expects_another_length_would_fail(input: dict[str, Any]):
+    source = ROOT if input else {**ROOT, "initial_tasks": 2}
+    with pytest.raises(InvalidInputError, match=r"step 'n' expects 7 elements .*, but step 'root' has 2 tasks"):
+        counts(source, over("root", "n", initial_tasks=7), **input)
+    assert counts(source, over("root", "n", initial_tasks=2), **input) == {"root": 2, "n": 2}

@@ -7,6 +7,7 @@ import sys
 import time
 from typing import Any
 
+import jsonschema
 import pytest
 from pydantic import ValidationError
 
@@ -261,6 +262,32 @@ def test_the_examples_of_the_json_schema_are_well_formed():
         assert FlowSpec.faults(example) == []
     for example in schema["$defs"]["StepSpec"]["examples"]:
         assert StepSpec.model_validate(example).slug == "summarize"
+
+
+def by_the_schema(data: Any) -> list[str]:
+    """What the JSON schema alone, which is all that a language model sees, says against a spec."""
+    schema = FlowSpec.model_json_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return [error.message for error in jsonschema.Draft202012Validator(schema).iter_errors(data)]
+
+
+@pytest.mark.parametrize("text", [YAML, JSON, json.dumps(FlowSpec.model_json_schema()["examples"][0])])
+def test_the_json_schema_accepts_what_is_well_formed(text: str):
+    assert by_the_schema(FlowSpec.read(text).model_dump(mode="json")) == []
+    assert by_the_schema(FlowSpec.read(text).model_dump(mode="json", exclude_defaults=True)) == []
+
+
+#: What no schema can say: what holds between steps, reserved words, whether Python has it as JSON, sizes in bytes.
+BETWEEN = (
+    "reserved", "parameters of this name", "for maps", "not JSON", "bytes of JSON", "has the slug", "no step", "itself",
+    "twice", "at most one dependency", "wait for each other", "no dependency of this step",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("data", "fault"), FAULTS, ids=[fault for _, fault in FAULTS])
+def test_the_json_schema_refuses_what_a_schema_can(data: Any, fault: str):
+    (said,) = FlowSpec.faults(data)
+    assert bool(by_the_schema(data)) is not any(words in said for words in BETWEEN), said
 
 
 def test_an_empty_flow_of_functions_has_no_spec():

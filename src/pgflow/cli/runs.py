@@ -101,7 +101,7 @@ def runs(
     if as_json:
         terminal.print_json([_plain(run) for run in found])
     elif found:
-        terminal.console().print(_runs_table(found))
+        terminal.console().print(runs_table(found))
     else:
         sys.stderr.write("no such runs\n" if flow or status else "no runs yet: `pgflow start FLOW JSON` starts one\n")
 
@@ -109,7 +109,7 @@ def runs(
 def _follow(look: Callable[[], list[Run]], *, as_json: bool) -> None:
     listings = live.looks(look, every=1.0)
     if sys.stdout.isatty() and not as_json:
-        live.draw(map(_runs_table, listings))
+        live.draw(map(runs_table, listings))
         return
     for run in live.changes(listings):
         if as_json:
@@ -187,21 +187,26 @@ def _look(run: Run) -> str:
     return f"`{terminal.command()} show {run.run_id}` says how it goes"
 
 
-def _runs_table(found: list[Run]) -> Table:
+def runs_table(found: list[Run]) -> Table:
+    """A line per run."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("run", "flow", "status", "started", "took"):
-        table.add_column(heading, no_wrap=True)
-    table.add_column("error", overflow="ellipsis", no_wrap=True)
+    for heading in ("run", "flow", "status", "started", "took", "error"):
+        table.add_column(heading, no_wrap=heading in ("run", "status", "took"))  # the others give way
     for run in found:
         table.add_row(
             str(run.run_id),
-            run.flow_slug,
+            _on_one_line(run.flow_slug),
             terminal.status(run.status),
-            terminal.moment(run.started_at),
+            _on_one_line(terminal.moment(run.started_at)),
             terminal.duration(_end(run) - run.started_at),
-            terminal.shortened(run.error or "", 80),
+            _on_one_line(terminal.shortened(run.error or "", 80)),
         )
     return table
+
+
+def _on_one_line(text: str) -> Text:
+    """Cut where there is no room: ids are to be pasted, and stay whole."""
+    return Text(text, no_wrap=True, overflow="ellipsis")
 
 
 def _print_run(run: Run) -> None:

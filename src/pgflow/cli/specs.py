@@ -30,6 +30,7 @@ def validate(
     """Check a flow that is data: every error with its path; else how many tasks a run would have. Needs no database."""
     try:
         flow = read_spec(spec)
+        counts = task_counts(flow, UNKNOWN if input is None else read_input(input))
     except FlowDefinitionError as error:
         if as_json:
             terminal.print_json({"flow": error.flow_slug, "errors": error.faults})
@@ -41,7 +42,6 @@ def validate(
             raise
         terminal.print_json({"flow": "?", "errors": [str(error)]})
         return _FAULTY
-    counts = task_counts(flow, UNKNOWN if input is None else read_input(input))
     if as_json:
         terminal.print_json({"flow": flow.slug, "errors": [], "tasks": counts})
     else:

@@ -16,21 +16,33 @@ def task_counts(spec: FlowSpec, input: Any = UNKNOWN) -> dict[str, int | None]:
 
         task_counts(spec, ["a", "b"])         # {'shout': 2, 'collect': 1}
 
-    Raises InvalidInputError for an input that is no list where a map needs one.
+    Raises InvalidInputError for an input that is no list where a map needs one, and where a map expects another number
+    of elements than it will be given.
     """
     counts: dict[str, int | None] = {}
     types = {step.slug: step.step_type for step in spec.steps}
     for step in spec.steps_in_order:
         if step.step_type == "single":
             counts[step.slug] = 1
+        elif step.depends_on:  # the output of a map has as many elements as the map has tasks
+            source = step.depends_on[0]
+            counts[step.slug] = _expected(spec, step, counts[source] if types[source] == "map" else None)
         elif step.initial_tasks is not None:
             counts[step.slug] = step.initial_tasks
-        elif not step.depends_on:
+        else:
             counts[step.slug] = _elements(spec, step, input)
-        else:  # the output of a map has as many elements as the map has tasks
-            source = step.depends_on[0]
-            counts[step.slug] = counts[source] if types[source] == "map" else None
     return counts
+
+
+def _expected(spec: FlowSpec, step: StepSpec, given: int | None) -> int | None:
+    if step.initial_tasks is None or given is None:
+        return step.initial_tasks if given is None else given
+    if given != step.initial_tasks:
+        raise InvalidInputError(
+            f"flow {spec.slug!r}: step {step.slug!r} expects {step.initial_tasks:,} elements (initial_tasks), "
+            f"but step {step.depends_on[0]!r} has {given:,} tasks: it would fail"
+        )
+    return given
 
 
 def _elements(spec: FlowSpec, step: StepSpec, input: Any) -> int | None:

@@ -172,7 +172,8 @@ class StepSpec(BaseModel):
     )
     base_delay: _Count | None = Field(
         default=None,
-        description="Seconds before the first retry; each further one waits twice as long. Default: the flow's.",
+        description="Seconds. After its n-th failed attempt a task waits for base_delay · 2ⁿ: twice base_delay before "
+        "the first retry, then ever twice as long. Default: the flow's.",
         examples=[5],
     )
     timeout: _Timeout | None = Field(
@@ -253,7 +254,8 @@ class FlowSpec(BaseModel):
     )
     base_delay: _Count | None = Field(
         default=None,
-        description="Seconds before the first retry; each further one waits twice as long. Default: 5.",
+        description="Seconds. After its n-th failed attempt a task waits for base_delay · 2ⁿ: twice base_delay before "
+        "the first retry, then ever twice as long. Default: 5.",
         examples=[5],
     )
     timeout: _Timeout | None = Field(
