@@ -177,7 +177,7 @@ async def test_what_happens_while_nobody_listens_is_seen_as_soon_as_somebody_doe
     run = await ask("start", flow, [1])
     events = await events_of(ask, run)
     watching = asyncio.create_task(collect(ask, events))
-    await aeventually(lambda: listening(conn) and events._watching._looked_at)
+    await aeventually(lambda: listening(conn) and events._watching._rest_until)
     assert kill_backends(conn)
     conn.execute("select pgflow.cancel_run(%s)", (run.run_id,))
     assert names(await asyncio.wait_for(watching, 60))[-1] == "run:failed"
