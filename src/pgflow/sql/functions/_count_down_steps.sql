@@ -15,7 +15,7 @@ begin
            status = case when c.completes then 'completed' else r.status end,
            completed_at = case when c.completes then greatest(now(), r.started_at) else r.completed_at end,
            output = case when c.completes then (
-             select jsonb_object_agg(ss.step_slug, ss.output)
+             select json_object_agg(ss.step_slug, ss.output)::jsonb  -- see _step_inputs.sql
                from pgflow.step_states ss
               where ss.run_id = r.run_id and ss.status = 'completed'
                 and not exists (select from pgflow.deps d

@@ -20,7 +20,7 @@ begin
                (select t.output from pgflow.step_tasks t
                  where t.run_id = ss.run_id and t.step_slug = ss.step_slug and t.task_index = 0)
              else
-               (select jsonb_agg(t.output order by t.task_index) from pgflow.step_tasks t
+               (select to_jsonb(array_agg(t.output order by t.task_index)) from pgflow.step_tasks t
                  where t.run_id = ss.run_id and t.step_slug = ss.step_slug)
              end
       from (select k.run_id, k.step_slug, count(*) as tasks from unnest(p_keys) as k group by 1, 2) w,

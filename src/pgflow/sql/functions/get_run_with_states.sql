@@ -8,7 +8,7 @@ as $$
   select jsonb_build_object(
            'run', to_jsonb(r),
            'steps', coalesce(
-             (select jsonb_agg(to_jsonb(ss) order by s.step_index)
+             (select to_jsonb(array_agg(to_jsonb(ss) order by s.step_index))
                 from pgflow.step_states ss
                 join pgflow.steps s on s.flow_slug = ss.flow_slug and s.step_slug = ss.step_slug
                where ss.run_id = r.run_id), '[]'))
