@@ -11,8 +11,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from pgflow import Client, Flow
-from pgflow.cli import doctor
+from pgflow import Client, Flow, health
 from tests.faults.pgbouncer import pooled
 
 broken = Flow("watched", max_attempts=1)
@@ -98,7 +97,7 @@ def test_an_invalid_setting(examined, monkeypatch):
 
 
 def test_notifications_that_nobody_hears(examined, empty_dsn, monkeypatch):
-    monkeypatch.setattr(doctor, "_PROOF_TIMEOUT", 0.2)
+    monkeypatch.setattr(health, "_PROOF_TIMEOUT", 0.2)
     monkeypatch.setenv("PGFLOW_LISTEN_URL", empty_dsn)  # another database's: LISTEN works and hears nothing
     assert "PGFLOW_LISTEN_URL" in the_one(examined()[1], "notifications")["do"]
     monkeypatch.setenv("PGFLOW_LISTEN_URL", "postgresql://127.0.0.1:1/nowhere")
@@ -119,7 +118,7 @@ def test_clocks_that_differ(examined, monkeypatch):
         def now(cls, tz: Any = None) -> datetime:
             return datetime.now(tz) - timedelta(seconds=90)
 
-    monkeypatch.setattr(doctor, "datetime", Late)
+    monkeypatch.setattr(health, "datetime", Late)
     assert "90." in the_one(examined()[1], "clock")["what"]
 
 
@@ -170,7 +169,7 @@ def test_messages_that_wait_too_long(cli, examined, dsn, conn):
 
 
 def test_a_queue_that_grows_though_nobody_has_waited_long(examined, dsn, conn, monkeypatch):
-    monkeypatch.setattr(doctor, "_DEEP", 3)
+    monkeypatch.setattr(health, "_DEEP", 3)
     served(conn, dsn)
     with Client(dsn) as client:
         client.start(broken, None)
@@ -181,7 +180,7 @@ def test_a_queue_that_grows_though_nobody_has_waited_long(examined, dsn, conn, m
 
 @pytest.mark.parametrize(("limit", "beyond"), [("_OLDEST", 99), ("_NEWEST", 9)])
 def test_a_postgresql_that_is_not_supported(examined, monkeypatch, limit, beyond):
-    monkeypatch.setattr(doctor, limit, beyond)
+    monkeypatch.setattr(health, limit, beyond)
     assert "is not supported" in the_one(examined()[1], "versions")["what"]
 
 
@@ -198,7 +197,7 @@ def test_dead_rows(examined, conn):
 
 
 def test_a_transaction_that_stays_open(examined, conn, dsn, monkeypatch):
-    monkeypatch.setattr(doctor, "_LONG_TRANSACTION", timedelta())
+    monkeypatch.setattr(health, "_LONG_TRANSACTION", timedelta())
     with psycopg.connect(dsn) as idle:
         idle.execute("select 1")
         assert "a transaction has been open for" in the_one(examined()[1], "versions")["what"]

@@ -7,7 +7,7 @@ import re
 from datetime import timedelta
 from pathlib import Path
 
-from pgflow.cli import doctor
+from pgflow import health
 from pgflow.cli.app import run
 
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "doctor.md").read_text()
@@ -20,9 +20,9 @@ def test_every_check_is_on_the_page_in_its_order(dsn, capsys):
 
 
 def test_the_limits_are_those_of_the_code():
-    assert timedelta(seconds=2) == doctor._SKEW
-    assert (doctor._OLDEST, doctor._NEWEST) == (14, 18)
-    assert timedelta(hours=1) == doctor._LONG_TRANSACTION
-    assert doctor._PROOF_TIMEOUT == 3
-    assert timedelta(minutes=5) == doctor._WAITED
-    assert (doctor._DEEP, doctor._DEAD_ROWS) == (100_000, 10_000)
+    assert timedelta(seconds=2) == health._SKEW
+    assert (health._OLDEST, health._NEWEST) == (14, 18)
+    assert timedelta(hours=1) == health._LONG_TRANSACTION
+    assert health._PROOF_TIMEOUT == 3
+    assert timedelta(minutes=5) == health._WAITED
+    assert (health._DEEP, health._DEAD_ROWS) == (100_000, 10_000)

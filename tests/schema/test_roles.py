@@ -18,8 +18,8 @@ from psycopg.errors import InsufficientPrivilege
 from psycopg.sql import SQL, Identifier
 
 from pgflow import Client, Flow, Run, Worker, calls, schema
-from pgflow.cli.doctor import examine
 from pgflow.errors import DatabaseError, FlowNotFound
+from pgflow.health import examine
 from pgflow.testing.databases import Databases
 from tests.schema.catalog import objects
 from tests.schema.support import plain_owner

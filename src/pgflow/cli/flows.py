@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from pgflow import showing
 from pgflow.cli import terminal
 from pgflow.cli.arguments import Age, DryRun, read_age
 from pgflow.client import Client
@@ -99,7 +100,7 @@ def prune(
     if as_json:
         terminal.print_json({"dry_run": dry_run, "flows": pruned})
         return
-    what = f"{terminal.many(len(pruned), 'flow')}{': ' if pruned else ''}{', '.join(pruned)}"
+    what = f"{showing.many(len(pruned), 'flow')}{': ' if pruned else ''}{', '.join(pruned)}"
     typer.echo(f"{'would delete' if dry_run else 'deleted'} {what}")
 
 

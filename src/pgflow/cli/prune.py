@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from pgflow import showing
 from pgflow.cli import terminal
 from pgflow.cli.arguments import Age, DryRun, read_age
 from pgflow.client import Client
@@ -29,8 +30,8 @@ def prune(
         terminal.print_json({"dry_run": dry_run, **asdict(pruned)})
         return
     amounts = [
-        f"{terminal.many(pruned.runs, 'run')} with {terminal.many(pruned.tasks, 'task')}",
-        terminal.many(pruned.archived_messages, "archived message"),
-        terminal.many(pruned.workers, "worker"),
+        f"{showing.many(pruned.runs, 'run')} with {showing.many(pruned.tasks, 'task')}",
+        showing.many(pruned.archived_messages, "archived message"),
+        showing.many(pruned.workers, "worker"),
     ]
     typer.echo(f"{'would delete' if dry_run else 'deleted'} {', '.join(amounts)}")

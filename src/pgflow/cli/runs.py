@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Annotated, Any
 
@@ -15,13 +15,14 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from pgflow import showing
 from pgflow.cli import live, terminal
 from pgflow.cli.arguments import read_input
 from pgflow.cli.flows import flow_named
 from pgflow.client import Client
 from pgflow.client.arguments import checked_timeout
 from pgflow.errors import InvalidInputError, RunTimeout
-from pgflow.records import Run, StepState
+from pgflow.records import Run
 
 _LONGEST_SHOWN = 2000
 
@@ -115,7 +116,7 @@ def _follow(look: Callable[[], list[Run]], *, as_json: bool) -> None:
         if as_json:
             live.print_line(run)
         else:
-            words = (terminal.moment(_end(run)), str(run.run_id), run.flow_slug, run.status, run.error)
+            words = (showing.moment(showing.end_of(run)), str(run.run_id), run.flow_slug, run.status, run.error)
             print(*filter(None, words), flush=True)  # noqa: T201
 
 
@@ -197,9 +198,9 @@ def runs_table(found: list[Run]) -> Table:
             str(run.run_id),
             _on_one_line(run.flow_slug),
             terminal.status(run.status),
-            _on_one_line(terminal.moment(run.started_at)),
-            terminal.duration(_end(run) - run.started_at),
-            _on_one_line(terminal.shortened(run.error or "", 80)),
+            _on_one_line(showing.moment(run.started_at)),
+            showing.duration(showing.end_of(run) - run.started_at),
+            _on_one_line(showing.shortened(run.error or "", 80)),
         )
     return table
 
@@ -212,7 +213,7 @@ def _on_one_line(text: str) -> Text:
 def _print_run(run: Run) -> None:
     out = terminal.console()
     out.print(title(run))
-    out.print(f"started {terminal.moment(run.started_at)}", style="dim")
+    out.print(f"started {showing.moment(run.started_at)}", style="dim")
     if run.parent_run_id is not None:
         out.print(f"a rerun of run {run.parent_run_id}", style="dim")
     out.print()
@@ -232,7 +233,7 @@ def _print_run(run: Run) -> None:
 
 def title(run: Run) -> Text:
     """Which run it is, where it stands, and how long it took."""
-    took = terminal.duration(_end(run) - run.started_at)
+    took = showing.duration(showing.end_of(run) - run.started_at)
     return Text.assemble(f"run {run.run_id} of {run.flow_slug}: ", terminal.status(run.status), f", {took}")
 
 
@@ -245,17 +246,12 @@ def _steps_table(run: Run) -> Table:
     table.add_column("")
     for step in run.steps.values():
         tasks = "" if step.initial_tasks is None else f"{step.done_tasks}/{step.initial_tasks}"
-        took = step_time(run, step)
+        took = showing.step_time(run, step)
         note = step.error_message or step.skip_reason or ""
         table.add_row(
-            step.step_slug, terminal.status(shown_status(run, step)), tasks, took, terminal.shortened(note, 80)
+            step.step_slug, terminal.status(showing.shown_status(run, step)), tasks, took, showing.shortened(note, 80)
         )
     return table
-
-
-def shown_status(run: Run, step: StepState) -> str:
-    """What was open when the run ended will never go on, though its row keeps its status (engine.md, 5)."""
-    return "cancelled" if run.ended and step.status in {"created", "started"} else step.status
 
 
 def _print_value(title: str, value: Any) -> None:
@@ -266,14 +262,3 @@ def _print_value(title: str, value: Any) -> None:
     out.print(Text(text[:_LONGEST_SHOWN]))
     if len(text) > _LONGEST_SHOWN:
         out.print(f"… {len(text) - _LONGEST_SHOWN:,} characters more: `--json` shows all", style="dim")
-
-
-def _end(run: Run) -> datetime:
-    return run.completed_at or run.failed_at or datetime.now(UTC)
-
-
-def step_time(run: Run, step: StepState) -> str:
-    """How long a step took, or has taken until now."""
-    if step.started_at is None:
-        return ""
-    return terminal.duration((step.completed_at or step.failed_at or step.skipped_at or _end(run)) - step.started_at)

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from pgflow import showing
 from pgflow.cli import terminal
 from pgflow.cli.arguments import read_input
 from pgflow.cli.flows import flow_named
@@ -38,7 +39,7 @@ def add(
     target, value = flow_named(flow), read_input(input)
     with Client(context.obj["dsn"]) as client:
         made = client.schedules.add(name, target, cron, tz=tz, input=value, catch_up=catch_up)
-    _say(made, f"added {made.name}: next at {terminal.moment(made.next_at)}", as_json=as_json)
+    _say(made, f"added {made.name}: next at {showing.moment(made.next_at)}", as_json=as_json)
 
 
 def show_all(
@@ -68,7 +69,7 @@ def resume(context: typer.Context, name: Name, as_json: Json = False) -> None:
     """Resume a paused schedule; what came in the pause is not made up for."""
     with Client(context.obj["dsn"]) as client:
         found = client.schedules.resume(name)
-    _say(found, f"resumed {name}: next at {terminal.moment(found.next_at)}", as_json=as_json)
+    _say(found, f"resumed {name}: next at {showing.moment(found.next_at)}", as_json=as_json)
 
 
 def run_now(context: typer.Context, name: Name, as_json: Json = False) -> None:
@@ -114,8 +115,8 @@ def _print(found: list[Schedule]) -> None:
             schedule.cron,
             schedule.time_zone,
             schedule.origin,
-            "paused" if schedule.paused_at else terminal.moment(schedule.next_at),
-            terminal.moment(schedule.last_slot),
-            terminal.shortened(schedule.error or "", 80),
+            "paused" if schedule.paused_at else showing.moment(schedule.next_at),
+            showing.moment(schedule.last_slot),
+            showing.shortened(schedule.error or "", 80),
         )
     terminal.console().print(table)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -47,32 +47,3 @@ def plain(value: Any) -> str:
 def status(name: str) -> Text:
     """A status in its colour."""
     return Text(name, style=_COLOURS.get(name, "dim"))
-
-
-def moment(when: datetime | None) -> str:
-    """A time in the local time zone, to the second."""
-    return "" if when is None else when.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-
-
-def duration(span: timedelta) -> str:
-    """`0.41 s`, `12.3 s`, `4 min 05 s`, `3 h 20 min`."""
-    seconds = max(span.total_seconds(), 0.0)
-    if seconds < 10:
-        return f"{seconds:.2f} s"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def many(count: int, noun: str) -> str:
-    """`1 run`, `1,000 runs`."""
-    return f"{count:,} {noun}{'s' * (count != 1)}"
-
-
-def shortened(text: str, length: int) -> str:
-    """The first line of a text, of at most `length` characters."""
-    line = text.strip().split("\n", 1)[0]
-    return line if len(line) <= length else line[: length - 1] + "…"

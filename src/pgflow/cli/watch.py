@@ -11,8 +11,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from pgflow import showing
 from pgflow.cli import live, terminal
-from pgflow.cli.runs import Json, RunId, shown_status, step_time, title
+from pgflow.cli.runs import Json, RunId, title
 from pgflow.client import Client
 from pgflow.flow.drawing import indented
 from pgflow.records import Progress, StepState
@@ -46,7 +47,7 @@ def _print_events(client: Client, run: str, *, as_json: bool) -> None:
         if as_json:
             live.print_line(event)
         else:
-            words = (terminal.moment(event.at), event.type, event.step_slug, event.error)
+            words = (showing.moment(event.at), event.type, event.step_slug, event.error)
             print(*filter(None, words), flush=True)  # noqa: T201
 
 
@@ -65,9 +66,9 @@ def picture(progress: Progress) -> RenderableType:
         step = steps[slug]
         table.add_row(
             Text(indent, style="dim") + Text(slug, style="bold"),
-            terminal.status(shown_status(progress.run, step)),
+            terminal.status(showing.shown_status(progress.run, step)),
             *_how_far(step),
-            step_time(progress.run, step),
+            showing.step_time(progress.run, step),
             _note(progress, step),
         )
     return Group(title(progress.run), table)
@@ -84,8 +85,8 @@ def _how_far(step: StepState) -> tuple[RenderableType, str]:
 
 def _note(progress: Progress, step: StepState) -> Text:
     if (retries := progress.retries.get(step.step_slug)) is not None:
-        error = terminal.shortened(retries.error_message, 60)
+        error = showing.shortened(retries.error_message, 60)
         return Text(f"{retries.tasks:,} failed, tried again (attempt {retries.attempt}): {error}", style="yellow")
     if step.error_message is not None:
-        return Text(terminal.shortened(step.error_message, 80), style="red")
+        return Text(showing.shortened(step.error_message, 80), style="red")
     return Text(step.skip_reason or "", style="dim")

@@ -31,10 +31,16 @@ def text(spec: FlowSpec) -> str:
 
 def indented(dependencies: Mapping[str, Collection[str]]) -> dict[str, str]:
     """Steps by layers, each with what stands before it; they are given in an order that has dependencies first."""
+    depth = depths(dependencies)
+    return {slug: f"{'   ' * depth[slug]}└─ " for slug in sorted(depth, key=depth.__getitem__)}
+
+
+def depths(dependencies: Mapping[str, Collection[str]]) -> dict[str, int]:
+    """How many steps come before each at the least; they are given in an order that has dependencies first."""
     depth: dict[str, int] = {}
     for slug, before in dependencies.items():
-        depth[slug] = 1 + max((depth[dep] for dep in before), default=0)
-    return {slug: f"{'   ' * (depth[slug] - 1)}└─ " for slug in sorted(depth, key=depth.__getitem__)}
+        depth[slug] = max((depth[dep] + 1 for dep in before), default=0)
+    return depth
 
 
 def mermaid(spec: FlowSpec) -> str:
