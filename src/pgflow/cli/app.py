@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 import pgflow
-from pgflow.cli import demo, doctor, flows, prune, runs, schedules, schema, specs, watch, work
+from pgflow.cli import dashboard, demo, doctor, flows, prune, runs, schedules, schema, specs, watch, work
 from pgflow.cli.around import OpeningFailed
 from pgflow.cli.program import Program
 from pgflow.config import SettingsError, mask_password
@@ -46,6 +46,7 @@ _COMMANDS: dict[str, Callable[..., int | None]] = {
     "watch": watch.watch,
     "prune": prune.prune,
     "doctor": doctor.doctor,
+    "dashboard": dashboard.dashboard,
     "runs": runs.runs,
     "cancel": runs.cancel,
     "retry": runs.retry,
