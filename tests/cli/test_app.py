@@ -15,7 +15,7 @@ from tests.cli.conftest import spawn
 
 COMMANDS = [
     "demo", "migrate", "worker", "start", "show", "watch", "runs", "cancel", "retry", "rerun", "pause", "resume",
-    "doctor", "prune", "validate", "compile", "flows",
+    "doctor", "dashboard", "prune", "validate", "compile", "flows",
 ]  # fmt: skip
 UNREACHABLE = "postgresql://me:secret@127.0.0.1:1/nowhere"
 

@@ -26,8 +26,8 @@ def dashboard(
         from pgflow.web.serving import serve  # an extra
     except ModuleNotFoundError as error:
         raise SettingsError(
-            f"the dashboard needs {error.name}: run `pip install 'py-pgflow[dashboard]'`"
-        ) from error  # fmt: skip
+            "the dashboard needs jinja2, starlette and uvicorn: run `pip install 'py-pgflow[dashboard]'`"
+        ) from error
     password = os.environ.get("PGFLOW_DASHBOARD_PASSWORD")
     serve(context.obj["dsn"], host, port, read_only=read_only, password=password, say=_say)
 

@@ -19,7 +19,7 @@ _GAP, _LAYER = 20, 82
 _MARGIN = 6
 #: What a line takes on its way past a layer.
 _LANE = 12
-_LONGEST_LABEL = 24
+_LONGEST_LABEL = 20
 
 #: A step, or where the line between two of them passes a layer.
 _Place: TypeAlias = str | tuple[str, str, int]

@@ -7,23 +7,23 @@ import binascii
 import secrets
 from collections.abc import MutableMapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-#: On every response: nothing is loaded, framed or sent elsewhere, whatever a run's texts should bring about.
+#: On every response: nothing is loaded, framed, sent elsewhere or stored, whatever a run's texts should bring about.
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; "
     "base-uri 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
+    "Cache-Control": "no-store",
 }
 
 
 class Secured:
-    """Puts the headers on every response; what says nothing else about it must not be stored."""
+    """Puts the headers on every response, unless it says something else itself."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -32,8 +32,8 @@ class Secured:
         async def secured(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                headers.update(HEADERS)
-                headers.setdefault("Cache-Control", "no-store")
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
             await send(message)
 
         await self.app(scope, receive, secured)
@@ -58,7 +58,7 @@ def _is_ours(headers: Headers) -> bool:
     if site is not None:
         return site in ("same-origin", "none")
     origin = headers.get("origin")  # browsers older than 2023, and those that get the page without TLS
-    return origin is not None and urlsplit(origin).netloc == headers.get("host")
+    return origin is not None and origin.partition("://")[2] == headers.get("host")
 
 
 class Password:

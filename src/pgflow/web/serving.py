@@ -68,13 +68,23 @@ class _Server(uvicorn.Server):
 @contextmanager
 def _listening(host: str, port: int) -> Iterator[socket.socket]:
     try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        listener = socket.create_server(address[:2], family=family)
-    except (OSError, OverflowError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise SettingsError(f"cannot listen at {_in_url(host)}:{port} ({reason}): give another --port") from error
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+    except (OSError, UnicodeError) as error:
+        raise _cannot_listen(host, port, error) from error
     with listener:
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen()
+        except OSError as error:
+            raise _cannot_listen(host, port, error) from error
         yield listener
+
+
+def _cannot_listen(host: str, port: int, error: Exception) -> SettingsError:
+    reason = error.strerror if isinstance(error, OSError) else error
+    return SettingsError(f"cannot listen at {_in_url(host)}:{port} ({reason}): give another --port, or --host")
 
 
 def _is_loopback(host: str) -> bool:
