@@ -17,6 +17,7 @@ from pgflow.web import dashboard
 from pgflow.web.app import application
 from pgflow.web.guards import Password
 from tests.faults.proxy import Proxy
+from tests.schema.test_roles import logins_of
 from tests.web.conftest import browser, orders
 
 
@@ -153,3 +154,16 @@ async def test_a_database_that_is_away_is_said_and_waited_for(dsn: str) -> None:
             assert "refresh" not in pressed.headers  # it would be sent once more
             await network.heal()
             assert (await http.get("/flows")).status_code == 200
+
+
+async def test_the_role_of_clients_is_all_it_needs(dsn: str) -> None:
+    with logins_of(dsn) as logins:
+        async with AsyncClient(logins.owner) as owner:
+            await owner.compile(orders)
+        async with AsyncClient(logins.client) as client, browser(dashboard(client, read_only=False)) as http:
+            run = await client.start(orders, {})
+            for address in ("/", f"/runs/{run.run_id}", "/flows", "/flows/orders", "/health"):
+                assert (await http.get(address)).status_code == 200
+            for address in (f"/runs/{run.run_id}/cancel", f"/runs/{run.run_id}/retry", "/flows/orders/pause"):
+                assert (await http.post(address)).status_code == 303
+            assert (await client.flows.list())[0].is_paused
