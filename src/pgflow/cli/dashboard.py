@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 from typing import Annotated
 
@@ -29,7 +31,9 @@ def dashboard(
             "the dashboard needs jinja2, starlette and uvicorn: run `pip install 'py-pgflow[dashboard]'`"
         ) from error
     password = os.environ.get("PGFLOW_DASHBOARD_PASSWORD")
-    serve(context.obj["dsn"], host, port, read_only=read_only, password=password, say=_say)
+    if not context.obj["verbose"]:
+        logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)  # the pages say that the database is away
+    asyncio.run(serve(context.obj["dsn"], host, port, read_only=read_only, password=password, say=_say))
 
 
 def _say(url: str) -> None:

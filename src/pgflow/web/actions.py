@@ -7,26 +7,26 @@ from collections.abc import Awaitable
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pgflow.client import AsyncClient
 from pgflow.errors import InvalidInputError, RunStateError
-from pgflow.web.rendering import path, redirect
+from pgflow.web.addresses import client_of, path
+from pgflow.web.rendering import redirect
 
 
 async def cancel(request: Request) -> Response:
     run_id = request.path_params["run_id"]
-    return await _done(request, _client(request).cancel(run_id), "Cancelled.", path(request, "run", run_id=run_id))
+    return await _done(request, client_of(request).cancel(run_id), "Cancelled.", path(request, "run", run_id=run_id))
 
 
 async def retry(request: Request) -> Response:
     run_id = request.path_params["run_id"]
-    return await _done(request, _client(request).retry(run_id), "It goes on.", path(request, "run", run_id=run_id))
+    return await _done(request, client_of(request).retry(run_id), "It goes on.", path(request, "run", run_id=run_id))
 
 
 async def rerun(request: Request) -> Response:
     """Leads to the new run."""
     run_id, step = request.path_params["run_id"], request.path_params["step"]
     try:
-        new = await _client(request).rerun(run_id, step)
+        new = await client_of(request).rerun(run_id, step)
     except InvalidInputError as error:
         return redirect(request, path(request, "run", run_id=run_id), str(error))
     said = f"This run was started, from {step} on."
@@ -35,12 +35,12 @@ async def rerun(request: Request) -> Response:
 
 async def pause(request: Request) -> Response:
     slug = request.path_params["slug"]
-    return await _done(request, _client(request).pause(slug), f"Paused {slug}.", path(request, "flows"))
+    return await _done(request, client_of(request).pause(slug), f"Paused {slug}.", path(request, "flows"))
 
 
 async def resume(request: Request) -> Response:
     slug = request.path_params["slug"]
-    return await _done(request, _client(request).resume(slug), f"Resumed {slug}.", path(request, "flows"))
+    return await _done(request, client_of(request).resume(slug), f"Resumed {slug}.", path(request, "flows"))
 
 
 async def _done(request: Request, doing: Awaitable[object], said: str, to: str) -> Response:
@@ -50,8 +50,3 @@ async def _done(request: Request, doing: Awaitable[object], said: str, to: str) 
     except (InvalidInputError, RunStateError) as error:
         said = str(error)
     return redirect(request, to, said)
-
-
-def _client(request: Request) -> AsyncClient:
-    client: AsyncClient = request.app.state.client
-    return client

@@ -68,9 +68,10 @@ def application(client: AsyncClient, *, read_only: bool, guards: Sequence[Middle
 
 
 async def _refusal(request: Request, error: Exception) -> Response:
-    """What Starlette refuses: an address that leads nowhere, say."""
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    return _page(request, status, "There is nothing at this address.")
+    """What Starlette refuses: an address that leads nowhere, a GET of a button's."""
+    assert isinstance(error, HTTPException)  # noqa: S101  # as registered above
+    text = "There is nothing at this address." if error.status_code == 404 else "This is not how to ask for it."
+    return _page(request, error.status_code, text)
 
 
 async def _error(request: Request, error: Exception) -> Response:

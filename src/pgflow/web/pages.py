@@ -13,12 +13,12 @@ from uuid import UUID
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
-from pgflow.client import AsyncClient
 from pgflow.errors import InvalidInputError
 from pgflow.flow import StepSpec
 from pgflow.health import examine
 from pgflow.records import Progress, Run, RunStatus, StepState
 from pgflow.showing import shown_status
+from pgflow.web.addresses import client_of
 from pgflow.web.graph import Drawing, draw
 from pgflow.web.rendering import render
 
@@ -32,7 +32,7 @@ _EVERY = 2
 async def runs(request: Request) -> Response:
     """The newest runs, of a flow and of a status where these are given."""
     asked = {name: value for name in ("flow", "status", "before") if (value := request.query_params.get(name))}
-    found = await _client(request).list_runs(
+    found = await client_of(request).list_runs(
         asked.get("flow"),
         status=asked.get("status"),
         limit=_PER_PAGE + 1,
@@ -55,13 +55,13 @@ async def runs(request: Request) -> Response:
 async def run(request: Request) -> Response:
     """A run. While it goes on its values, which may be large, are read when asked for, not every other second."""
     run_id = request.path_params["run_id"]
-    progress = await _client(request).get_progress(run_id)
+    progress = await client_of(request).get_progress(run_id)
     has_values = progress.run.ended or "values" in request.query_params
     return render(
         request,
         "run.html",
         refresh=None if has_values else _EVERY,
-        run=await _client(request).get_run(run_id) if has_values else progress.run,
+        run=await client_of(request).get_run(run_id) if has_values else progress.run,
         has_values=has_values,
         retries=progress.retries,
         drawing=_drawing(progress),
@@ -71,14 +71,14 @@ async def run(request: Request) -> Response:
 
 async def flows(request: Request) -> Response:
     """The stored flows, and what goes on in each."""
-    return render(request, "flows.html", flows=await _client(request).flows.list())
+    return render(request, "flows.html", flows=await client_of(request).flows.list())
 
 
 async def flow(request: Request) -> Response:
     """A stored flow and its latest runs."""
     slug = request.path_params["slug"]
-    spec = await _client(request).flows.get(slug)
-    latest = await _client(request).list_runs(slug, limit=_LATEST)
+    spec = await client_of(request).flows.get(slug)
+    latest = await client_of(request).list_runs(slug, limit=_LATEST)
     steps = spec.steps_in_order
     drawing = draw({step.slug: step.depends_on for step in steps}, {step.slug: ("", _kind(step)) for step in steps})
     return render(request, "flow.html", flow=spec, steps=steps, options=_options, drawing=drawing, runs=latest)
@@ -86,19 +86,14 @@ async def flow(request: Request) -> Response:
 
 async def health(request: Request) -> Response:
     """What the doctor finds, and how many workers each flow has."""
-    flows = await _client(request).flows.list()
-    checked, _ = await asyncio.to_thread(examine, _client(request).dsn)
+    flows = await client_of(request).flows.list()
+    checked, _ = await asyncio.to_thread(examine, client_of(request).dsn)
     return render(request, "health.html", checked=checked, flows=flows)
 
 
 async def style(request: Request) -> Response:
     """The stylesheet, under an address that has our version in it."""
     return FileResponse(_STYLE, headers={"Cache-Control": "max-age=86400"})
-
-
-def _client(request: Request) -> AsyncClient:
-    client: AsyncClient = request.app.state.client
-    return client
 
 
 # ---------------------------------------------------------------------------------------- the place in a listing

@@ -1,4 +1,4 @@
-"""Pages from templates, addresses under any mount path, and what an action has to say on the page after it."""
+"""Pages from templates, and what an action has to say on the page after it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 import pgflow
 from pgflow import showing
 from pgflow.records import Run
+from pgflow.web.addresses import path, root
 
 _SAID = "pgflow_said"
 #: Characters of a message: in a cookie each may take nine bytes, of 4,096.
@@ -76,7 +77,7 @@ def render(
     if refresh is not None:
         response.headers["Refresh"] = str(refresh)
     if said:
-        response.delete_cookie(_SAID, path=_root(request))
+        response.delete_cookie(_SAID, path=root(request))
     return response
 
 
@@ -84,15 +85,5 @@ def redirect(request: Request, to: str, said: str) -> Response:
     """Leads to a page that then says this, once."""
     response = RedirectResponse(to, 303)
     value = quote(showing.shortened(said, _LONGEST_SAID), safe="")
-    response.set_cookie(_SAID, value, max_age=60, path=_root(request), httponly=True, samesite="strict")
+    response.set_cookie(_SAID, value, max_age=60, path=root(request), httponly=True, samesite="strict")
     return response
-
-
-def path(request: Request, name: str, **parameters: str) -> str:
-    """The path of a page of ours, wherever we are mounted (`url_for` asks the application around us)."""
-    ours = request.app.router.url_path_for(name, **parameters)
-    return quote(request.scope.get("root_path", "").rstrip("/") + ours)
-
-
-def _root(request: Request) -> str:
-    return request.scope.get("root_path", "") or "/"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import uvicorn
+from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
@@ -22,7 +23,7 @@ from pgflow.web.guards import Password
 _GRACE = 2
 
 
-def serve(
+async def serve(
     dsn: str | None, host: str, port: int, *, read_only: bool, password: str | None, say: Callable[[str], None]
 ) -> None:
     """Serves the dashboard until SIGINT or SIGTERM; `say` is given its address once it listens.
@@ -32,26 +33,15 @@ def serve(
     """
     if not password and not _is_loopback(host):
         raise SettingsError(
-            f"others can reach {host}, and the dashboard has no login: set PGFLOW_DASHBOARD_PASSWORD, or leave --host "
-            "away"
+            f"others can reach {host}, and the dashboard has no other login than a password: set "
+            "PGFLOW_DASHBOARD_PASSWORD, or leave --host away"
         )
-    asyncio.run(_serve(dsn, host, port, read_only=read_only, password=password, say=say))
-
-
-async def _serve(
-    dsn: str | None, host: str, port: int, *, read_only: bool, password: str | None, say: Callable[[str], None]
-) -> None:
+    guards = [Middleware(TrustedHostMiddleware, allowed_hosts=_names(host), www_redirect=False)]
+    if password:
+        guards.append(Middleware(Password, password=password))
     async with AsyncClient(dsn) as client:
-        guards = [Middleware(TrustedHostMiddleware, allowed_hosts=_names(host), www_redirect=False)]
-        if password:
-            guards.append(Middleware(Password, password=password))
-        app = application(client, read_only=read_only, guards=guards)
         with _listening(host, port) as listener:
-            server = _Server(
-                uvicorn.Config(
-                    app, lifespan="off", ws="none", log_level="warning", timeout_graceful_shutdown=_GRACE
-                )
-            )  # fmt: skip
+            server = _Server(application(client, read_only=read_only, guards=guards))
             for number in (signal.SIGINT, signal.SIGTERM):
                 asyncio.get_running_loop().add_signal_handler(number, server.handle_exit, number, None)
             say(f"http://{_in_url(host)}:{listener.getsockname()[1]}/")
@@ -59,6 +49,17 @@ async def _serve(
 
 
 class _Server(uvicorn.Server):
+    def __init__(self, app: Starlette) -> None:
+        config = uvicorn.Config(
+            app,
+            lifespan="off",
+            ws="none",
+            log_level="warning",
+            server_header=False,
+            timeout_graceful_shutdown=_GRACE,
+        )
+        super().__init__(config)
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """They are ours: uvicorn would raise them once more when it has ended."""
