@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import combinations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgflow.web.graph import Drawing, draw
@@ -20,6 +20,7 @@ def dags(make: st.DrawFn) -> dict[str, list[str]]:
     }
 
 
+@settings(max_examples=50)
 @given(dags())
 def test_boxes_are_apart_and_within_the_picture(dependencies: dict[str, list[str]]) -> None:
     drawing = draw(dependencies, {})
@@ -32,6 +33,7 @@ def test_boxes_are_apart_and_within_the_picture(dependencies: dict[str, list[str
         assert abs(one.x - other.x) >= width or abs(one.y - other.y) >= height
 
 
+@settings(max_examples=50)
 @given(dags())
 def test_a_step_stands_below_all_that_it_waits_for_and_each_has_a_line(dependencies: dict[str, list[str]]) -> None:
     drawing = draw(dependencies, {})
