@@ -41,6 +41,11 @@ def end_of(run: Run) -> datetime:
     return run.completed_at or run.failed_at or datetime.now(UTC)
 
 
+def run_time(run: Run) -> str:
+    """How long a run took, or has taken until now."""
+    return duration(end_of(run) - run.started_at)
+
+
 def shown_status(run: Run, step: StepState) -> str:
     """What was open when the run ended will never go on, though its row keeps its status (engine.md, 5)."""
     return "cancelled" if run.ended and step.status in {"created", "started"} else step.status

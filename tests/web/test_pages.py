@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
 from uuid import uuid4
 
 import httpx
@@ -225,7 +224,3 @@ async def test_no_page_asks_more_than_twice(
         asked.clear()
         assert (await http.get(address)).status_code == 200
         assert 1 <= len(asked) <= most
-
-
-def test_times_are_told_as_in_the_terminal() -> None:
-    assert rendering._templates.globals["duration"](timedelta(seconds=245)) == "4 min 05 s"

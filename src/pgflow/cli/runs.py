@@ -199,7 +199,7 @@ def runs_table(found: list[Run]) -> Table:
             _on_one_line(run.flow_slug),
             terminal.status(run.status),
             _on_one_line(showing.moment(run.started_at)),
-            showing.duration(showing.end_of(run) - run.started_at),
+            showing.run_time(run),
             _on_one_line(showing.shortened(run.error or "", 80)),
         )
     return table
@@ -233,7 +233,7 @@ def _print_run(run: Run) -> None:
 
 def title(run: Run) -> Text:
     """Which run it is, where it stands, and how long it took."""
-    took = showing.duration(showing.end_of(run) - run.started_at)
+    took = showing.run_time(run)
     return Text.assemble(f"run {run.run_id} of {run.flow_slug}: ", terminal.status(run.status), f", {took}")
 
 

@@ -11,6 +11,9 @@ from pgflow.errors import InvalidInputError, RunStateError
 from pgflow.web.addresses import client_of, path
 from pgflow.web.rendering import redirect
 
+#: What the page says that one comes from; what is not there, or a database that is away, has a page of its own.
+_REFUSALS = (InvalidInputError, RunStateError)
+
 
 async def cancel(request: Request) -> Response:
     run_id = request.path_params["run_id"]
@@ -27,7 +30,7 @@ async def rerun(request: Request) -> Response:
     run_id, step = request.path_params["run_id"], request.path_params["step"]
     try:
         new = await client_of(request).rerun(run_id, step)
-    except InvalidInputError as error:
+    except _REFUSALS as error:
         return redirect(request, path(request, "run", run_id=run_id), str(error))
     said = f"This run was started, from {step} on."
     return redirect(request, path(request, "run", run_id=str(new.run_id)), said)
@@ -44,9 +47,9 @@ async def resume(request: Request) -> Response:
 
 
 async def _done(request: Request, doing: Awaitable[object], said: str, to: str) -> Response:
-    """Says what was done, or why not; what is not there, or a database that is away, has a page of its own."""
+    """Says what was done, or why not."""
     try:
         await doing
-    except (InvalidInputError, RunStateError) as error:
+    except _REFUSALS as error:
         said = str(error)
     return redirect(request, to, said)

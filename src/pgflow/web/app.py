@@ -19,7 +19,6 @@ from pgflow.errors import (
     InvalidInputError,
     PgflowError,
     RunNotFound,
-    RunStateError,
 )
 from pgflow.web import actions, pages
 from pgflow.web.guards import HEADERS, SameOrigin, Secured
@@ -81,8 +80,6 @@ async def _error(request: Request, error: Exception) -> Response:
             status = 404
         case InvalidInputError():
             status = 400
-        case RunStateError():
-            status = 409
         case DatabaseUnreachable():
             status = 503
         case _:

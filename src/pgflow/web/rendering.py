@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
@@ -13,7 +12,6 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 import pgflow
 from pgflow import showing
-from pgflow.records import Run
 from pgflow.web.addresses import path, root
 
 _SAID = "pgflow_said"
@@ -43,16 +41,10 @@ def shown(value: Any) -> Shown:
     return Shown(json.dumps(value, ensure_ascii=False, indent=2), len(text), is_cut=False)
 
 
-def run_time(run: Run) -> timedelta:
-    """How long a run took, or has taken until now."""
-    return showing.end_of(run) - run.started_at
-
-
 _templates.globals |= {
-    "duration": showing.duration,
     "many": showing.many,
     "moment": showing.moment,
-    "run_time": run_time,
+    "run_time": showing.run_time,
     "shortened": showing.shortened,
     "shown": shown,
     "shown_status": showing.shown_status,
