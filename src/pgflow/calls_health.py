@@ -1,4 +1,4 @@
-"""What `pgflow doctor` asks of the database: catalogs, statistics, and what waits or is stuck.
+"""What `pgflow doctor` and the dashboard ask of the database: catalogs, statistics, who works, what waits or is stuck.
 
     lacking = await database.run(missing_rights())      # ['select on table pgflow.runs', …]
 
@@ -36,6 +36,16 @@ class Queue:
     waited: timedelta | None
     later: int
     paused_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class LiveWorker:
+    """A worker with a fresh heartbeat: its machine and process (`name`, of ours), and the flows that it serves."""
+
+    name: str
+    flows: list[str]
+    started_at: datetime
+    heard_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +128,19 @@ def unserved_flows() -> Call[list[tuple[str, int]]]:
             group by r.flow_slug order by r.flow_slug""",
         (),
         lambda rows: [(slug, count) for slug, count in rows],
+    )
+
+
+def live_workers() -> Call[list[LiveWorker]]:
+    """-> the workers that live, the oldest first."""
+    return Call(
+        """select w.function_name, string_to_array(w.queue_name, ','), w.started_at, w.last_heartbeat_at
+             from pgflow.workers w
+            where w.stopped_at is null
+              and w.last_heartbeat_at > clock_timestamp() - make_interval(secs => coalesce(w.lease, 30))
+            order by w.started_at, w.worker_id""",
+        (),
+        lambda rows: [LiveWorker(*row) for row in rows],
     )
 
 

@@ -61,6 +61,12 @@ def examine(dsn: str | None) -> tuple[list[Checked], int]:
     return checked, FINDINGS if any(each.findings for each in checked) else HEALTHY
 
 
+def live_workers(dsn: str) -> list[calls_health.LiveWorker]:
+    """The workers that live, the oldest first; raises DatabaseUnreachable, SchemaError."""
+    with Database(load(dsn=dsn)) as database:
+        return database.run(calls_health.live_workers())
+
+
 def _checks(database: Database) -> Iterator[Checked]:
     yield Checked("connection", mask_password(database.settings.dsn or "the embedded database"))
     for check in (_clock, _server, _notifications):

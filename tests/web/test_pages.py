@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from uuid import uuid4
 
@@ -9,9 +10,10 @@ import httpx
 import psycopg
 import pytest
 
-from pgflow import AsyncClient
+from pgflow import AsyncClient, Worker
 from pgflow.testing import draining
 from pgflow.web import pages, rendering
+from tests.support import aeventually, rows
 from tests.web.conftest import SCRIPT, orders
 
 
@@ -182,7 +184,26 @@ async def test_health_shows_what_the_doctor_finds_and_no_address(
     await client.start(orders, {})
     text = text_of(await http.get("/health"))
     assert "workers wrong no live worker serves flow orders, which has 1 run under way → start one" in text
-    assert "Live workers orders 0 workers" in text
+    assert "Live workers None." in text
+
+
+async def test_health_shows_the_workers_that_live(
+    http: httpx.AsyncClient, client: AsyncClient, conn: psycopg.Connection
+) -> None:
+    async with Worker([orders], dsn=client.dsn):
+        await aeventually(lambda: rows(conn, "select from pgflow.workers"))
+        conn.execute(
+            "insert into pgflow.workers (worker_id, queue_name, function_name, last_heartbeat_at)"
+            " values (gen_random_uuid(), 'gone', 'gone', now() - interval '1 min'),"
+            " (gen_random_uuid(), 'one,other', %s, now())",
+            [SCRIPT],
+        )
+        page = await http.get("/health")
+    text = text_of(page)
+    assert f":{os.getpid()} orders " in text
+    assert "&lt;/script&gt; one, other " in text
+    assert "gone" not in text
+    assert "<script" not in page.text
 
 
 async def test_wrong_addresses_have_pages(http: httpx.AsyncClient) -> None:
@@ -220,7 +241,7 @@ async def test_no_page_asks_more_than_twice(
         return await original(self, call)  # type: ignore[arg-type]
 
     monkeypatch.setattr(database, "run", counted)
-    for address, most in (("/", 1), ("/flows", 1), ("/flows/orders", 2), (f"/runs/{run.run_id}", 2), ("/health", 1)):
+    for address, most in (("/", 1), ("/flows", 1), ("/flows/orders", 2), (f"/runs/{run.run_id}", 2)):
         asked.clear()
         assert (await http.get(address)).status_code == 200
         assert 1 <= len(asked) <= most

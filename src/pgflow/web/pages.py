@@ -15,7 +15,7 @@ from starlette.responses import FileResponse, Response
 
 from pgflow.errors import InvalidInputError
 from pgflow.flow import StepSpec
-from pgflow.health import examine
+from pgflow.health import examine, live_workers
 from pgflow.records import Progress, Run, RunStatus, StepState
 from pgflow.showing import shown_status
 from pgflow.web.addresses import client_of
@@ -85,10 +85,11 @@ async def flow(request: Request) -> Response:
 
 
 async def health(request: Request) -> Response:
-    """What the doctor finds, and how many workers each flow has."""
-    flows = await client_of(request).flows.list()
-    checked, _ = await asyncio.to_thread(examine, client_of(request).dsn)
-    return render(request, "health.html", checked=checked, flows=flows)
+    """What the doctor finds, and who works."""
+    dsn = client_of(request).dsn
+    workers = await asyncio.to_thread(live_workers, dsn)
+    checked, _ = await asyncio.to_thread(examine, dsn)
+    return render(request, "health.html", checked=checked, workers=workers)
 
 
 async def style(request: Request) -> Response:
