@@ -178,7 +178,8 @@ def test_a_dependent_map_of_100_000_elements_of_1_kb_goes_all_the_way(conn: psyc
 
 
 def test_no_value_goes_through_jsonbs_aggregates() -> None:
-    """They take quadratic time over an array of texts: see _step_inputs.sql. Counts do not show it, times are no test."""
+    """They take quadratic time over an array of texts: see _step_inputs.sql. Counts do not show it, and times are no
+    test."""
     sources = [*SOURCE.glob("sql/functions/*.sql"), *SOURCE.glob("calls*.py")]
     aggregates = [a for file in sources for a in re.findall(r"jsonb_(?:object_)?agg\([^)]*\)", file.read_text())]
     assert len(aggregates) > 5, "of slugs and options, which are small"
