@@ -55,6 +55,18 @@ async def test_postgresqls_errors_become_ours(database: AsyncDatabase, sql: str,
     assert isinstance(caught.value.__cause__, psycopg.Error)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "total size of jsonb array elements exceeds the maximum of 268435455 bytes",
+        "array size exceeds the maximum allowed (1073741823)",  # of outputs that are yet to become one value
+    ],
+)
+async def test_who_returns_too_much_is_told_what_to_do(database: AsyncDatabase, words: str) -> None:
+    with pytest.raises(DatabaseError, match=r"268,435,455 bytes in a value.*return less"):
+        await database.run(ask(f"do $$ begin raise '{words}' using errcode = '54000'; end $$"))
+
+
 async def test_connections_that_were_killed_while_idle_are_replaced_before_anybody_gets_them(
     database: AsyncDatabase, conn: psycopg.Connection
 ) -> None:

@@ -74,7 +74,7 @@ def _translate(error: psycopg.Error | PoolTimeout | UnicodeEncodeError, dsn: str
             )
         case psycopg.errors.UniqueViolation() if error.diag.constraint_name == "runs_pkey":
             return DatabaseError("there is a run of this run_id already: give each its own (a key= may be given again)")
-        case psycopg.errors.ProgramLimitExceeded() if "jsonb" in text:
+        case psycopg.errors.ProgramLimitExceeded() if "jsonb" in text or "array size" in text:
             return DatabaseError(
                 f"{text}: PostgreSQL holds {MOST_BYTES:,} bytes in a value, and a map's outputs are one in the end: "
                 "return less, the place of a file, say"
