@@ -201,7 +201,7 @@ def get_run(run_id: UUID) -> Call[Run | None]:
     """-> a snapshot with all its step states and the task that failed it; None for an unknown run."""
     return Call(
         f"""select {_RUN},
-              (select json_agg(ss order by s.step_index)
+              (select json_agg(ss order by s.step_index)::text
                  from pgflow.step_states ss
                  join pgflow.steps s on s.flow_slug = ss.flow_slug and s.step_slug = ss.step_slug
                 where ss.run_id = r.run_id),
@@ -285,7 +285,7 @@ def watch(run_ids: Sequence[UUID], flow_slugs: Sequence[str], seconds: float) ->
 
 #: What `_snapshot` takes, but for all that may be large.
 _BARE_COLUMNS = f"""{_RUN.replace("r.input, r.output", "null, null")},
-              (select json_agg(x order by s.step_index)
+              (select json_agg(x order by s.step_index)::text
                  from pgflow.step_states ss
                  join pgflow.steps s on s.flow_slug = ss.flow_slug and s.step_slug = ss.step_slug
                 cross join lateral (
