@@ -156,10 +156,14 @@ class AsyncWatching:
         """Until the next notification or look, whichever comes first; an outage of the database is waited out."""
         try:
             connection = self._connection or await self._connect()
-            if named := await self._hear(connection):
+            named = await self._hear(connection)
+            began = time.monotonic()
+            if named:
                 await self._look_at(named)
-            elif time.monotonic() >= self._look_at_all_at:
+            elif began >= self._look_at_all_at:
                 await self._look_at_all()
+            now = time.monotonic()
+            self._rest_until = now + max(_GATHER, _REST * (now - began))
         except (DatabaseUnreachable, OperationalError):
             await self.close()
             await asyncio.sleep(_RECONNECT)
@@ -196,13 +200,11 @@ class AsyncWatching:
             return [watcher.news for watcher in self._watchers if not watcher.news.ended]
 
     async def _look_at(self, run_ids: Iterable[UUID]) -> None:
-        began = time.monotonic()
         _, runs = await self._database.run(calls.snapshots(list(run_ids)))
         watched, look = await self._watched(), Look(runs)
         async with self._turn:
             for news in watched:
                 news.take(look)
-        self._rest(began)
 
     async def _look_at_all(self) -> None:
         """Finds what no notification told of; looks sooner again if there was anything though none came."""
@@ -213,7 +215,6 @@ class AsyncWatching:
         if time.monotonic() >= self._renew_at:
             await self._database.run(calls.watch(run_ids, slugs, _WATCH))
             self._renew_at = time.monotonic() + _RENEW
-        began = time.monotonic()
         horizon, runs = await self._database.run(calls.snapshots(run_ids, slugs, since))
         look = Look(runs)
         async with self._turn:
@@ -221,12 +222,7 @@ class AsyncWatching:
         is_deaf = is_new and not self._has_heard
         self._look_after = _FIRST_LOOK if is_deaf else min(self._look_after * 2, _LONGEST_LOOK)
         self._has_heard = False
-        self._rest(began)
         self._look_at_all_at = time.monotonic() + self._look_after
-
-    def _rest(self, began: float) -> None:
-        now = time.monotonic()
-        self._rest_until = now + max(_GATHER, _REST * (now - began))
 
 
 async def _heard(connection: AsyncConnection, timeout: float) -> list[str]:

@@ -9,10 +9,10 @@ as $$
 begin
   perform pgflow._notify('pgflow_events', jsonb_agg(e.event order by e.n)::text)
     from (
-      select w.n, (row_number() over (order by w.n) - 1) / 24 as packet,
-             jsonb_build_array(w.run_id, w.flow_slug,
-                               case when w.step_slug is null then 'run:' || w.status else 'step:' || ss.status end,
-                               w.step_slug) as event
+      select told.n, (row_number() over (order by told.n) - 1) / 24 as packet,
+             jsonb_build_array(told.run_id, told.flow_slug,
+                               case when told.step_slug is null then 'run:' || told.status else 'step:' || ss.status end,
+                               told.step_slug) as event
         from (
           -- what nobody watches goes no further: most runs
           select k.n, k.run_id, k.step_slug, r.flow_slug, r.status
@@ -21,9 +21,9 @@ begin
            where exists (select from pgflow.watches w where w.subject = k.run_id::text and w.until > now())
               or exists (select from pgflow.watches w where w.subject = r.flow_slug and w.until > now())
           offset 0
-        ) w
+        ) told
         left join lateral (
-          select x.status from pgflow.step_states x where x.run_id = w.run_id and x.step_slug = w.step_slug offset 0
+          select x.status from pgflow.step_states x where x.run_id = told.run_id and x.step_slug = told.step_slug offset 0
         ) ss on true
     ) e
    group by e.packet
