@@ -125,6 +125,7 @@ def test_a_second_signal_exits_at_once(dsn: str, conn: psycopg.Connection, tmp_p
         assert "finishing what runs" in running.stderr.readline()
         running.send_signal(signal.SIGTERM)
         assert running.wait(20) == 130
+        assert running.stderr.read().count("second signal") == 1  # the loop and its watch both hear of it
 
 
 def test_an_async_handler_that_ignores_its_cancellation_does_not_keep_the_process(

@@ -17,6 +17,9 @@ logger = logging.getLogger("pgflow.worker")
 #: Seconds that what is left gets to end.
 _LAST = 0.5
 
+#: Taken by whoever ends the process, and not given back: the event loop and its watch may both want to, at once.
+_leaving = threading.Lock()
+
 
 class UnwaitedThreads(ThreadPoolExecutor):
     """For `asyncio.to_thread`: closing the loop would wait for all that is under way in it, for ever."""
@@ -59,8 +62,9 @@ def leave(status: int, why: str, *arguments: object) -> NoReturn:
         sys.stdout.flush()
         sys.stderr.flush()
 
-    aside(last_words).join(_LAST)
-    os._exit(status)
+    with _leaving:
+        aside(last_words).join(_LAST)
+        os._exit(status)
 
 
 def aside(speak: Callable[..., None], *arguments: object) -> threading.Thread:
