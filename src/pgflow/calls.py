@@ -630,8 +630,8 @@ def settle_and_poll(
     only_follow_ups: bool = False,
     by_name: bool = False,
 ) -> Call[tuple[list[Verdict], Polled]]:
-    """-> what `settle_tasks` and then `poll_tasks` say, from one round trip; with `only_follow_ups` it polls only if
-    settling has sent tasks."""
+    """-> what `settle_tasks` and then `poll_tasks` say, from one round trip; with `only_follow_ups` nothing is polled
+    but what settling makes."""
     columns, handlers = _task_columns(by_name=by_name)
     return Call(
         f"select {columns}, next_visible_in, verdicts "

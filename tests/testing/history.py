@@ -75,15 +75,24 @@ class History:
         "start_tasks": 3, "complete_task": 3, "complete_task_with_sql_null": 1, "fail_task": 2,
         "requeue_stalled_tasks": 2,
         "cancel_run": 1, "retry_run": 3, "rerun": 2, "pause_flow": 1, "resume_flow": 12,
-        "poll": 3, "settle": 3, "settle_again": 1, "settle_all": 3, "work": 2, "extend": 3, "fail_stalled_tasks": 2,
+        "poll": 3, "settle": 3, "settle_again": 1, "settle_all": 3, "hand_over": 3, "work": 2, "extend": 3,
+        "fail_stalled_tasks": 2,
         "advance_time": 2, "neglect": 1, "forget": 1, "lapse": 2, "show_early": 3, "grant_grace": 2, "lose_worker": 1,
         "deliver_again": 1,
     }  # fmt: skip
     #: What is chosen more often (0: not at all) in histories of one kind or another, so that each gets somewhere.
     moods: ClassVar[dict[str, dict[str, int]]] = {
         "mixed": {},
-        "working": {"work": 20, "settle": 8},
-        "by contract": {"start_tasks": 20, "complete_task": 30, "fail_task": 5, "poll": 1, "settle_all": 0, "work": 0},
+        "working": {"work": 20, "settle": 8, "hand_over": 8},
+        "by contract": {
+            "start_tasks": 20,
+            "complete_task": 30,
+            "fail_task": 5,
+            "poll": 1,
+            "settle_all": 0,
+            "hand_over": 0,
+            "work": 0,
+        },
         "failing": {"poll": 12, "settle_all": 16, "fail_task": 6, "advance_time": 8, "extend": 8},
         "under control": {"cancel_run": 4, "retry_run": 12, "rerun": 4, "pause_flow": 2, "work": 8, "settle": 6},
         "stalling": {"neglect": 6, "forget": 6, "fail_stalled_tasks": 8, "lapse": 4, "lose_worker": 2},
@@ -153,7 +162,7 @@ class History:
                 return self.is_any(lambda task: task.permanently_stalled_at)
             case "poll" | "work" | "neglect" | "forget":
                 return bool(self.engine.messages)
-            case "settle" | "settle_all":
+            case "settle" | "settle_all" | "hand_over":
                 return bool(self.held())
             case "settle_again" | "extend":
                 return bool(self.claims)
@@ -343,12 +352,15 @@ class History:
         claimed = self.engine.poll(worker_id, qty, LEASE, only=dealt_with)
         if qty != _ALL:
             self.drop_strays(down_to=self.real.strays())
-        assert sorted(map(self.record, tasks)) == sorted(map(self.record, claimed))
-        assert sorted(map(_claim, tasks)) == sorted(map(_claim, claimed))
-        self.claims += [task.key for task in tasks]
+        self.claimed(tasks, claimed)
         self.did("poll" + self.during(), claimed=len(tasks))
         self.agree()
         return tasks
+
+    def claimed(self, tasks: list[Task], by_engine: list[Task]) -> None:
+        assert sorted(map(self.record, tasks)) == sorted(map(self.record, by_engine))
+        assert sorted(map(_claim, tasks)) == sorted(map(_claim, by_engine))
+        self.claims += [task.key for task in tasks]
 
     def drop_strays(self, down_to: int) -> None:
         strays = [m for m in self.engine.messages.values() if m.task.message_id != m.msg_id]
@@ -403,6 +415,21 @@ class History:
         assert found == verdicts
         for outcome, verdict in zip(outcomes, verdicts, strict=True):
             self.did(f"settle {outcome.status}: {verdict}")
+        self.agree()
+
+    def hand_over(self) -> None:
+        """Mostly results; their worker goes on with what follows from them, without asking the queue."""
+        worker_id = self.worker()
+        is_mixed = self.pick((False, False, False, True), "mixed")
+        hows = self.hows(4) if is_mixed else ["completed"] * self.pick((1, 2, 4), "results")
+        likely = self.held() * 5 + self.claims
+        outcomes = [self.outcome(self.pick(likely, "claim"), how) for how in hows]
+        qty = self.pick((_ALL, 1, 3), "at most")
+        verdicts, claimed = self.engine.settle_and_hand_over(worker_id, outcomes, qty, LEASE)
+        found, tasks = self.real.settle_and_hand_over(worker_id, outcomes, qty)
+        assert found == verdicts
+        self.claimed(tasks, claimed)
+        self.did("hand_over", claimed=len(tasks))
         self.agree()
 
     def extend(self) -> None:

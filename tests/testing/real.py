@@ -7,7 +7,7 @@ delays so that no limit lies near a multiple of it; what a test itself takes is 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, cast
 from uuid import UUID
@@ -250,20 +250,31 @@ class Real:
 
     def poll(self, worker_id: UUID, qty: int) -> list[Task]:
         with self._one_transaction():
-            tasks: list[Task] = list(
-                self.run(calls.poll_tasks([self.slug], worker_id, qty=qty, lease=SHORT_LEASE)).tasks
+            polled = self.run(calls.poll_tasks([self.slug], worker_id, qty=qty, lease=SHORT_LEASE))
+            return self._leased(polled.tasks)
+
+    def _leased(self, tasks: Iterable[Task]) -> list[Task]:
+        for task in tasks:
+            self.connection.execute(
+                "update pgflow.step_tasks set leased_until = started_at + make_interval(secs => %s) "
+                "where (run_id, step_slug, task_index) = (%s, %s, %s)",
+                [LEASE, task.run_id, task.step_slug, task.task_index],
             )
-            for task in tasks:
-                self.connection.execute(
-                    "update pgflow.step_tasks set leased_until = started_at + make_interval(secs => %s) "
-                    "where (run_id, step_slug, task_index) = (%s, %s, %s)",
-                    [LEASE, task.run_id, task.step_slug, task.task_index],
-                )
-                self._show(task.msg_id, LEASE)
-        return tasks
+            self._show(task.msg_id, LEASE)
+        return list(tasks)
 
     def settle(self, worker_id: UUID, outcomes: Sequence[Outcome]) -> list[Verdict]:
         return list(self.run(calls.settle_tasks(worker_id, outcomes)))
+
+    def settle_and_hand_over(
+        self, worker_id: UUID, outcomes: Sequence[Outcome], qty: int
+    ) -> tuple[list[Verdict], list[Task]]:
+        with self._one_transaction():
+            call = calls.settle_and_poll(
+                worker_id, outcomes, [self.slug], qty=qty, lease=SHORT_LEASE, only_follow_ups=True
+            )
+            verdicts, polled = self.run(call)
+            return verdicts, self._leased(polled.tasks)
 
     def extend(self, worker_id: UUID, held: Sequence[TaskKey]) -> list[TaskKey]:
         with self._one_transaction():

@@ -70,12 +70,12 @@ async def test_results_bring_along_all_that_waits_unless_the_worker_would_have_h
     assert asked == [(("solo",) if only_follow_ups else ("solo", "other"), only_follow_ups)]
 
 
-async def test_what_follows_from_a_result_is_taken_and_more_of_it_looked_for() -> None:
+async def test_what_follows_from_a_result_is_taken_without_a_look_into_the_queue() -> None:
     polls: asyncio.Queue[Sequence[str]] = asyncio.Queue()
 
     async def poll(flows: Sequence[str], qty: int) -> Polled:
         polls.put_nowait(flows)
-        return NOTHING
+        return Polled((), 0.5)  # one will be due soon
 
     async def settle_and_poll(flows: Sequence[str], qty: int, only_follow_ups: bool) -> tuple[list[Verdict], Polled]:
         return ["applied"], Polled(tuple(task(n) for n in range(qty)), None)
@@ -88,8 +88,8 @@ async def test_what_follows_from_a_result_is_taken_and_more_of_it_looked_for() -
     await asyncio.wait_for(polls.get(), 20)
     await fetcher.along([Outcome.completed(task(9).key, b"1")], settle_and_poll)
     assert [t.task_index for t in taken] == [0, 1]
-    fetcher.room()  # one of them is done with
-    assert await asyncio.wait_for(polls.get(), 20) == ("solo",)
+    assert polls.empty()
+    assert await asyncio.wait_for(polls.get(), 20) == ("solo",)  # it did not forget the one that is due
     await fetcher.stop()
 
 

@@ -51,7 +51,7 @@ class Core(Protocol):
     async def settle_and_poll(
         self, outcomes: Sequence[Outcome], flow_slugs: Sequence[str], qty: int, only_follow_ups: bool
     ) -> Settled:
-        """Both, settle first; with `only_follow_ups` it may leave out the poll if settling sent no tasks."""
+        """Both, settle first; with `only_follow_ups` it may bring no other tasks than those that settling makes."""
 
     def beat(self, held: Iterable[TaskKey]) -> Call[list[TaskKey]]:
         """The worker's heartbeat, and that of its tasks -> those that are no longer its own."""

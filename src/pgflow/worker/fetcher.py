@@ -17,7 +17,7 @@ from pgflow.worker.service import Service
 logger = logging.getLogger("pgflow.worker")
 
 Settled: TypeAlias = tuple[list[Verdict], Polled]
-#: settle_and_poll for outcomes: of these flows, so many tasks, and only if settling sends some.
+#: settle_and_poll for outcomes: of these flows, so many tasks, and only such as follow from these.
 SettleAndPoll: TypeAlias = Callable[[Sequence[str], int, bool], Awaitable[Settled]]
 
 
@@ -88,8 +88,7 @@ class Fetcher(Service):
             if self._is_caught_up:
                 flows = self._attention.served(settled)
                 verdicts, polled = await settle_and_poll(flows, room, True)
-                if polled.tasks:
-                    self._fetched(flows, polled, room)
+                self._hand_on(polled.tasks)  # no queue was read: nothing to learn of what waits there
                 return verdicts
             with self._attention.asking(settled) as flows:
                 verdicts, polled = await settle_and_poll(flows, room, False)
@@ -156,15 +155,18 @@ class Fetcher(Service):
 
     def _fetched(self, flows: Sequence[str], polled: Polled, asked: int) -> None:
         """Hands tasks on, and sees to it that more are looked for in time."""
-        self._held.ahead.fetched(len(polled.tasks), sum(len(task.input) for task in polled.tasks))
-        for task in polled.tasks:
-            self._take(task)
+        self._hand_on(polled.tasks)
         self._more = len(polled.tasks) >= asked
         self._attention.learn(flows, polled, is_full=self._more)
         if self._alarm is not None:
             self._alarm.cancel()
         pause = self._attention.pause(self._poll_interval)
         self._alarm = asyncio.get_running_loop().call_later(pause, self.wake)
+
+    def _hand_on(self, tasks: Sequence[Task]) -> None:
+        self._held.ahead.fetched(len(tasks), sum(len(task.input) for task in tasks))
+        for task in tasks:
+            self._take(task)
 
     async def stop(self) -> None:
         await super().stop()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
 
 from pgflow import calls
 from tests.sql.engine.work import (
+    Heard,
     add_our_worker,
     backdate_start,
     completed,
@@ -23,27 +23,6 @@ from tests.sql.engine.work import (
 )
 from tests.sql.flows import complete, create_flow, fail, poll_and_start, start, step
 from tests.support import rows
-
-Heard = Callable[[], list[tuple[str, str]]]
-
-
-@pytest.fixture
-def heard(dsn: str) -> Iterator[Heard]:
-    """What was notified since the last call: (channel, payload), sorted."""
-    with psycopg.connect(dsn, autocommit=True) as listener:
-        listener.execute("listen pgflow_work")
-        listener.execute("listen pgflow_run")
-
-        def take() -> list[tuple[str, str]]:
-            listener.execute("select pg_notify('pgflow_run', 'end')")  # sent after all that was committed before
-            received = []
-            for note in listener.notifies():
-                if note.payload == "end":
-                    break
-                received.append((note.channel, note.payload))
-            return sorted(received)
-
-        yield take
 
 
 def test_starting_runs_wakes_their_flow_once_per_transaction(conn: psycopg.Connection, heard: Heard) -> None:

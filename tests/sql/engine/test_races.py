@@ -81,8 +81,11 @@ class Chaos:
         chosen = self.chosen()
         verdicts, polled = run(
             self.conn,
-            calls.settle_and_poll(self.worker, chosen, ["one", "two"], qty=self.random.randint(1, 15), lease=1),
-        )
+            calls.settle_and_poll(
+                self.worker, chosen, ["one", "two"],
+                qty=self.random.randint(1, 15), lease=1, only_follow_ups=self.random.random() < 0.5,
+            ),
+        )  # fmt: skip
         self.applied += zip(chosen, verdicts, strict=True)
         self.claims.update((t.run_id, t.step_slug, t.task_index) for t in polled.tasks)
         self.held += polled.tasks

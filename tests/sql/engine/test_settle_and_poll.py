@@ -6,15 +6,13 @@ import psycopg
 import pytest
 
 from pgflow import calls
-from pgflow.records import Outcome, Polled
+from pgflow.records import Outcome
 from tests.sql.engine.work import LEASE, add_our_worker, poll, poll_one, run
 from tests.sql.flows import create_flow, start, step
 
 
-def settle_and_poll(
-    conn: psycopg.Connection, worker_id, *outcomes: Outcome, slugs=("flow",), qty: int = 10, **options: bool
-):
-    return run(conn, calls.settle_and_poll(worker_id, outcomes, slugs, qty=qty, lease=LEASE, **options))
+def settle_and_poll(conn: psycopg.Connection, worker_id, *outcomes: Outcome, slugs=("flow",), qty: int = 10):
+    return run(conn, calls.settle_and_poll(worker_id, outcomes, slugs, qty=qty, lease=LEASE))
 
 
 def test_the_step_that_a_result_frees_comes_back_with_its_verdict(conn):
@@ -63,25 +61,6 @@ def test_a_batch_that_is_refused_claims_nothing(conn):
     with pytest.raises(psycopg.DataError):
         settle_and_poll(conn, worker_id, Outcome.completed(task.key, b'"\\u0000"'))
     assert len(poll(conn, worker_id)) == 1
-
-
-def test_with_only_follow_ups_what_waits_is_left_unless_settling_sends_tasks(conn):
-    create_flow(conn, "flow", "a", step("b", "a"))
-    worker_id = add_our_worker(conn)
-    start(conn, "flow", {})
-    first = poll_one(conn, worker_id)
-    start(conn, "flow", {})
-
-    verdicts, polled = settle_and_poll(conn, worker_id, Outcome.completed(first.key, b"1"), only_follow_ups=True)
-    assert verdicts == ["applied"]
-    assert {(t.run_id == first.run_id, t.step_slug) for t in polled.tasks} == {(True, "b"), (False, "a")}
-
-    (last,) = (t for t in polled.tasks if t.step_slug == "b")
-    start(conn, "flow", {})
-    assert settle_and_poll(conn, worker_id, Outcome.completed(last.key, b"1"), only_follow_ups=True) == (
-        ["applied"], Polled((), None),
-    )  # fmt: skip
-    assert poll_one(conn, worker_id).step_slug == "a"
 
 
 def test_a_flow_that_gave_less_than_its_share_does_not_keep_the_others_from_giving_more(conn):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import psycopg
@@ -14,6 +15,9 @@ from pgflow.records import Outcome, Polled, Task, TaskKey, Verdict
 from tests.support import eventually, value
 
 T = TypeVar("T")
+
+#: What was notified since the last call: (channel, payload), sorted.
+Heard = Callable[[], list[tuple[str, str]]]
 
 #: Seconds; short, because for one lease after the server's start nothing is judged lapsed.
 LEASE = 2

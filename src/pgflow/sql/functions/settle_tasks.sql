@@ -91,6 +91,8 @@ begin
   end if;
 
   if cardinality(v_judged) > 0 then
+    -- a run that is about to fail must not have its tasks handed to anybody
+    perform set_config('pgflow.handing_over', '', true);
     perform pgflow._put_back(array(select j from unnest(v_judged) as j where j.action in ('release', 'retry')));
   end if;
   perform pgflow._archive_messages(s.flow_slug, s.msg_ids) from unnest(v_stored) as s;

@@ -176,6 +176,30 @@ class Engine(World):
             dag.advance(self, self.runs[outcomes[n].key.run_id])
         return verdicts
 
+    def settle_and_hand_over(
+        self, worker_id: UUID, outcomes: Sequence[Outcome], qty: int, lease: float = 15
+    ) -> tuple[list[Verdict], list[Task]]:
+        """settle; and if all were results, and there was nothing against any, the tasks that it made are claimed for
+        the same worker: all, if they can start at once and are at most `qty`, else none."""
+        are_results = self._are_results(outcomes)
+        before = set(self.messages)
+        verdicts = self.settle(worker_id, outcomes)
+        sent = [message for msg_id, message in sorted(self.messages.items()) if msg_id not in before]
+        if not are_results or len(sent) > qty or not all(message in self._visible() for message in sent):
+            return verdicts, []
+        for message in sent:
+            self.show(message.task, lease)
+        return verdicts, [self._claim(m.run, m.step, m.task, worker_id, lease) for m in sent]
+
+    def _are_results(self, outcomes: Sequence[Outcome]) -> bool:
+        """Whether each is the result of another task, and can be stored."""
+        return len({_task_id(outcome.key) for outcome in outcomes}) == len(outcomes) and all(
+            outcome.status == "completed"
+            and _verdict(*self._row(_task_id(outcome.key)), outcome.key.fence) == "applied"
+            and not self._harm(outcome)
+            for outcome in outcomes
+        )
+
     def _place(self, key: TaskKey) -> tuple[UUID, int, int]:
         """By run, step in the order of the flow, and task."""
         return key.run_id, self.runs[key.run_id].steps[key.step_slug].spec.index, key.task_index
