@@ -156,6 +156,14 @@ async def test_flows_are_listed_with_what_goes_on_in_them(http: httpx.AsyncClien
     assert "orders 3 1 0 1 paused Resume" in text_of(await http.get("/flows"))
 
 
+async def test_large_numbers_are_grouped(http: httpx.AsyncClient, client: AsyncClient) -> None:
+    await client.flows.create_flow("wide")
+    await client.flows.add_step("wide", "each", step_type="map", initial_tasks=1234)
+    run = await client.start("wide", {})
+    assert "wide 1 1 0 1,234 active" in text_of(await http.get("/flows"))
+    assert '<td class="number">0/1,234</td>' in (await http.get(f"/runs/{run.run_id}")).text
+
+
 async def test_a_flow_shows_its_shape_its_options_and_its_latest_runs(
     http: httpx.AsyncClient, client: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
