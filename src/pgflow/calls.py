@@ -702,11 +702,6 @@ def requeue_stalled_tasks() -> Call[int]:
     return Call("select pgflow.requeue_stalled_tasks()", (), _one_value)
 
 
-def fail_stalled_tasks() -> Call[int]:
-    """-> how many tasks that stalled too often were failed, with their steps."""
-    return Call("select pgflow.fail_stalled_tasks()", (), _one_value)
-
-
 def maintain() -> Call[list[UUID]]:
     """Does `fail_stalled_tasks` -> the workers of ours that fell silent a moment ago: what they hold may lapse soon."""
     return Call(

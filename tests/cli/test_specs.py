@@ -85,6 +85,20 @@ def test_validate_says_every_error_with_its_path(cli, files):
     ]  # fmt: skip
 
 
+def test_a_length_that_cannot_be_right_has_its_path_too(cli, files):
+    (files / "lengths.yaml").write_text("""
+slug: lengths
+steps:
+  - {slug: two, step_type: map, initial_tasks: 2}
+  - {slug: three, step_type: map, depends_on: [two], initial_tasks: 3}
+""")
+    fault = "steps[1].initial_tasks: 3 elements are expected, but step 'two' has 2 tasks: this step would fail"
+    said = cli("validate", "lengths.yaml")
+    assert (said.code, said.out, said.err) == (2, "", f"lengths.yaml: {fault}\n")
+    said = cli("validate", "lengths.yaml", "--json")
+    assert (said.code, json.loads(said.out)) == (2, {"flow": "lengths", "errors": [fault]})
+
+
 def test_what_is_no_document_at_all_is_json_too(cli, files):
     (files / "half.json").write_text('{"slug": "report", "steps": [')
     said = cli("validate", "half.json", "--json")

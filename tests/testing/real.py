@@ -246,7 +246,7 @@ class Real:
         return int(self.run(calls.requeue_stalled_tasks()))
 
     def fail_stalled_tasks(self) -> int:
-        return int(self.run(calls.fail_stalled_tasks()))
+        return int(self._one("select pgflow.fail_stalled_tasks()"))
 
     def poll(self, worker_id: UUID, qty: int) -> list[Task]:
         with self._one_transaction():

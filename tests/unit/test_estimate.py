@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pgflow import FlowSpec
-from pgflow.errors import InvalidInputError
+from pgflow.errors import FlowDefinitionError, InvalidInputError
 from pgflow.flow.estimate import task_counts
 
 
@@ -48,6 +48,11 @@ def test_initial_tasks_are_known():
 @pytest.mark.parametrize("input", [{}, {"input": [1, 2]}])
 def test_a_map_that_expects_another_length_would_fail(input: dict[str, Any]):
     source = ROOT if input else {**ROOT, "initial_tasks": 2}
-    with pytest.raises(InvalidInputError, match=r"step 'n' expects 7 elements .*, but step 'root' has 2 tasks"):
-        counts(source, over("root", "n", initial_tasks=7), **input)
+    with pytest.raises(FlowDefinitionError) as raised:
+        counts(ONE, over("root", "n", initial_tasks=7), source, over("n", "m", initial_tasks=1_000), **input)
+    assert raised.value.flow_slug == "f"
+    assert raised.value.faults == (
+        "steps[1].initial_tasks: 7 elements are expected, but step 'root' has 2 tasks: this step would fail",
+        "steps[3].initial_tasks: 1,000 elements are expected, but step 'n' has 7 tasks: this step would fail",
+    )
     assert counts(source, over("root", "n", initial_tasks=2), **input) == {"root": 2, "n": 2}

@@ -156,16 +156,33 @@ async def test_flows_are_listed_with_what_goes_on_in_them(http: httpx.AsyncClien
     assert "orders 3 1 0 1 paused Resume" in text_of(await http.get("/flows"))
 
 
+async def test_large_numbers_are_grouped(http: httpx.AsyncClient, client: AsyncClient) -> None:
+    await client.flows.create_flow("wide")
+    await client.flows.add_step("wide", "each", step_type="map", initial_tasks=1234)
+    run = await client.start("wide", {})
+    assert "wide 1 1 0 1,234 active" in text_of(await http.get("/flows"))
+    assert '<td class="number">0/1,234</td>' in (await http.get(f"/runs/{run.run_id}")).text
+
+
 async def test_a_flow_shows_its_shape_its_options_and_its_latest_runs(
     http: httpx.AsyncClient, client: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await client.flows.create_flow("tiny", timeout=7)
     await client.flows.add_step("tiny", "fetch", max_attempts=9, run_if={"text": SCRIPT})
     await client.flows.add_step("tiny", "each", step_type="map", depends_on=["fetch"])
+    await client.flows.add_step("tiny", "many", step_type="map", initial_tasks=1234, timeout=8)
+    await client.flows.add_step("tiny", "last", depends_on=["many"])
     page = await http.get("/flows/tiny")
     text = text_of(page)
     assert "<script" not in page.text
-    for part in ("timeout 7", "fetch single max_attempts 9", "single, conditional", "each map fetch", "No runs yet."):
+    for part in (
+        "timeout 7",
+        "fetch single, conditional max_attempts 9, run_if {",
+        "each map fetch",
+        "many map of 1,234 timeout 8",
+        "last single many",
+        "No runs yet.",
+    ):
         assert part in text
     monkeypatch.setattr(pages, "_LATEST", 1)
     old, new = await client.start("tiny", {}), await client.start("tiny", {})

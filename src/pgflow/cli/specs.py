@@ -16,6 +16,7 @@ from pgflow.client import Client
 from pgflow.errors import FlowDefinitionError, InvalidInputError
 from pgflow.flow import Flow, FlowSpec
 from pgflow.flow.estimate import UNKNOWN, task_counts
+from pgflow.showing import many
 
 _SUFFIXES = (".json", ".yaml", ".yml")
 
@@ -107,13 +108,9 @@ def _print_counts(flow: FlowSpec, counts: dict[str, int | None]) -> None:
     terminal.console().print(table)
     known = sum(count for count in counts.values() if count is not None)
     unknown = sum(count is None for count in counts.values())
-    rest = f", and those of {_counted(unknown, 'map')} whose list is not known yet" if unknown else ""
+    rest = f", and those of {many(unknown, 'map')} whose list is not known yet" if unknown else ""
     conditional = any(step.run_if is not None or step.run_unless is not None for step in flow.steps)
     typer.echo(
-        f"{flow.slug} is well formed: {_counted(len(flow.steps), 'step')}, {_counted(known, 'task')}{rest}"
+        f"{flow.slug} is well formed: {many(len(flow.steps), 'step')}, {many(known, 'task')}{rest}"
         + (" (if every condition is met)" if conditional else "")
     )
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

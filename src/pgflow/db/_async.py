@@ -206,7 +206,7 @@ class AsyncDatabase:
                 self._spare.append(connection)
 
     async def _spare_or_new(self, dsn: str) -> AsyncConnection:
-        if self._pool is not None and self._pool.closed:
+        if self.is_closed:
             raise PoolClosed
         while self._spare:
             try:

@@ -205,7 +205,7 @@ class Database:
                 self._spare.append(connection)
 
     def _spare_or_new(self, dsn: str) -> Connection:
-        if self._pool is not None and self._pool.closed:
+        if self.is_closed:
             raise PoolClosed
         while self._spare:
             try:

@@ -81,7 +81,9 @@ async def flow(request: Request) -> Response:
     latest = await client_of(request).list_runs(slug, limit=_LATEST)
     steps = spec.steps_in_order
     drawing = draw({step.slug: step.depends_on for step in steps}, {step.slug: ("", _kind(step)) for step in steps})
-    return render(request, "flow.html", flow=spec, steps=steps, options=_options, drawing=drawing, runs=latest)
+    return render(
+        request, "flow.html", flow=spec, steps=steps, kind=_kind, options=_options, drawing=drawing, runs=latest
+    )
 
 
 async def health(request: Request) -> Response:
@@ -138,5 +140,7 @@ def _kind(step: StepSpec) -> str:
 
 def _options(step: StepSpec) -> str:
     """What a step says of itself beside its kind and its dependencies, as flows that are data have it."""
-    given = step.model_dump(mode="json", exclude_defaults=True, exclude={"slug", "step_type", "depends_on"})
+    given = step.model_dump(
+        mode="json", exclude_defaults=True, exclude={"slug", "step_type", "initial_tasks", "depends_on"}
+    )
     return ", ".join(f"{name} {json.dumps(value, ensure_ascii=False)}" for name, value in given.items())

@@ -41,6 +41,7 @@ def shown(value: Any) -> Shown:
     return Shown(json.dumps(value, ensure_ascii=False, indent=2), len(text), is_cut=False)
 
 
+_templates.filters["grouped"] = "{:,}".format  # a number, with its digits in groups of three
 _templates.globals |= {
     "many": showing.many,
     "moment": showing.moment,

@@ -80,7 +80,7 @@ def everything_a_worker_does(conn: psycopg.Connection) -> None:
         (again,) = poll(conn, worker, qty=1, lease=60)
         settle(conn, worker, failed(again, retry_in=0))
         run(conn, calls.requeue_stalled_tasks())
-        run(conn, calls.fail_stalled_tasks())
+        run(conn, calls.maintain())
     work_off(conn, qty=5)
 
 

@@ -11,6 +11,7 @@ from tests.sql.engine.work import (
     add_our_worker,
     backdate_start,
     completed,
+    fail_stalled,
     failed,
     lapse,
     poll,
@@ -55,10 +56,6 @@ def give_up(conn: psycopg.Connection) -> Task:
         (task,) = stall(conn)
     assert stall(conn) == []
     return task
-
-
-def fail_stalled(conn: psycopg.Connection) -> int:
-    return run(conn, calls.fail_stalled_tasks())
 
 
 def test_a_task_that_stalls_a_fourth_time_is_given_up(conn: psycopg.Connection) -> None:

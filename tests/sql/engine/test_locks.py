@@ -20,6 +20,7 @@ from tests.sql.engine.work import (
     backdate_start,
     completed,
     extend,
+    fail_stalled,
     failed,
     lapse,
     poll,
@@ -81,7 +82,7 @@ FUNCTIONS: dict[str, Callable[[psycopg.Connection, Scene], Any]] = {
     "fail_task": lambda conn, s: fail(conn, s.run_id, "m", "boom", 2),
     "start_tasks": lambda conn, s: start_tasks(conn, "flow", s.msg_ids, s.worker),
     "requeue_stalled_tasks": lambda conn, s: run(conn, calls.requeue_stalled_tasks()),
-    "fail_stalled_tasks": lambda conn, s: run(conn, calls.fail_stalled_tasks()),
+    "fail_stalled_tasks": lambda conn, s: fail_stalled(conn),
     "settle_and_poll": lambda conn, s: run(
         conn, calls.settle_and_poll(s.worker, [completed(s.ours[0]), released(s.ours[1])], ["flow"], qty=9, lease=60)
     ),
@@ -337,7 +338,7 @@ def test_failing_two_runs_while_their_tasks_are_claimed_is_no_deadlock(
         if by == "settle_tasks":
             settle(second, worker, *(failed(t, permanent=True) for t in reversed(tasks)))
         else:
-            run(second, calls.fail_stalled_tasks())
+            fail_stalled(second)
 
     with psycopg.connect(dsn, autocommit=True) as third:
         with message_held(dsn, min(t.msg_id for t in tasks)):

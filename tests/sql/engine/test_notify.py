@@ -14,6 +14,7 @@ from tests.sql.engine.work import (
     backdate_start,
     completed,
     extend,
+    fail_stalled,
     failed,
     poll,
     poll_one,
@@ -131,7 +132,7 @@ def test_working_without_new_messages_wakes_nobody(conn: psycopg.Connection, hea
     first, second = poll(conn, worker)
     extend(conn, worker, first.key, second.key)
     settle(conn, worker, completed(first))
-    run(conn, calls.fail_stalled_tasks())
+    fail_stalled(conn)
     assert heard() == []
 
 
@@ -165,7 +166,7 @@ def test_a_run_that_fails_is_told(conn: psycopg.Connection, heard: Heard, by: st
             fail(conn, run_id, "a")
         case "fail_stalled_tasks":
             conn.execute("update pgflow.step_tasks set permanently_stalled_at = now()")
-            run(conn, calls.fail_stalled_tasks())
+            fail_stalled(conn)
         case "type violation":
             settle(conn, worker, completed(task, "no array"))
     assert heard() == [("pgflow_run", f"{run_id} failed")]

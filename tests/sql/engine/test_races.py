@@ -20,7 +20,7 @@ import pytest
 
 from pgflow import calls
 from pgflow.records import Outcome, Task, Verdict
-from tests.sql.engine.work import add_our_worker, completed, extend, failed, poll, released, run, settle
+from tests.sql.engine.work import add_our_worker, completed, extend, fail_stalled, failed, poll, released, run, settle
 from tests.sql.flows import add_worker, complete, create_flow, fail, start_tasks, step
 from tests.support import eventually, rows, value
 
@@ -142,7 +142,7 @@ class Chaos:
         run(self.conn, calls.requeue_stalled_tasks())
 
     def fail_stalled(self) -> None:
-        run(self.conn, calls.fail_stalled_tasks())
+        fail_stalled(self.conn)
 
     def start(self) -> None:
         start_some(self.conn, self.random.choice(["one", "two"]))
@@ -298,7 +298,7 @@ def finish(conn: psycopg.Connection) -> None:
 
     def all_ended() -> bool:
         run(conn, calls.requeue_stalled_tasks())
-        run(conn, calls.fail_stalled_tasks())
+        fail_stalled(conn)
         settle(conn, worker, *(completed(t, []) for t in poll(conn, worker, "one", "two")))
         return bool(value(conn, "select not exists (select from pgflow.runs where status = 'started')"))
 

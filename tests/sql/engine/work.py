@@ -68,6 +68,11 @@ def extend(conn: psycopg.Connection, worker_id: uuid.UUID, *held: TaskKey, lease
     return run(conn, calls.extend_leases(worker_id, held, lease=lease))
 
 
+def fail_stalled(conn: psycopg.Connection) -> int:
+    """How many tasks that stalled too often were failed; a worker does it among others, by `calls.maintain`."""
+    return int(value(conn, "select pgflow.fail_stalled_tasks()"))
+
+
 def completed(task: Task, output: Any = None) -> Outcome:
     """The task's handler returned."""
     return Outcome.completed(task.key, json.dumps(output).encode())
