@@ -181,6 +181,16 @@ FAULTS = [
           "t.status = 'started'\n       order", "the lease of a task that somebody else has taken over"),
     Fault("lost claims not told", "extend_leases", " or not pgflow._is_open(h.run_id, h.step_slug);", ";",
           "a worker goes on with tasks of a run that failed"),
+    # handing over
+    Fault("more handed over than wanted", "_send_tasks",
+          "and v_handed.qty >= (select sum(k.tasks) from unnest(p_steps) as k)", "", "a worker without room"),
+    Fault("delayed tasks handed over", "_send_tasks", "and clock_timestamp() >= all (v_visible_at)", "",
+          "a step that starts at once in spite of its delay"),
+    Fault("paused flow is handed over", "_send_tasks", " and f.paused_at is null", "", "claims while a flow is paused"),
+    Fault("handed over beside a failure", "settle_tasks", "perform set_config('pgflow.handing_over', '', true);", "",
+          "a task of a run that fails in the same call"),
+    Fault("handed over in part", "settle_and_poll", "_tasks_handed_over(v_handed.steps)",
+          "_tasks_handed_over(v_handed.steps[:1])", "tasks that nobody knows of until their leases lapse"),
     # run control
     Fault("paused flow is polled", "poll_tasks", " and f.paused_at is null", "", "claims while a flow is paused"),
     Fault("paused flow is started by contract", "start_tasks", "f.paused_at is not null", "false",
