@@ -40,15 +40,20 @@ class Counted:
     def start(self, *inputs: object) -> None:
         self.run(calls.start_flows(self._slug, [json.dumps(data).encode() for data in inputs]))
 
-    def finish(self, expected: int, handle: Callable[[Task], Outcome]) -> tuple[int, int]:
+    def finish(
+        self, expected: int, handle: Callable[[Task], Outcome], *, only_follow_ups: bool = False
+    ) -> tuple[int, int]:
         """Polls, then settles and polls until nothing comes any more: round trips and tasks."""
         done = 0
         tasks = self.run(calls.poll_tasks([self._slug], self._worker, qty=_BATCH, lease=_LEASE)).tasks
         while tasks:
             outcomes = [handle(task) for task in tasks]
             verdicts, polled = self.run(
-                calls.settle_and_poll(self._worker, outcomes, [self._slug], qty=_BATCH, lease=_LEASE)
-            )
+                calls.settle_and_poll(
+                    self._worker, outcomes, [self._slug],
+                    qty=_BATCH, lease=_LEASE, only_follow_ups=only_follow_ups,
+                )
+            )  # fmt: skip
             assert set(verdicts) == {"applied"}
             done += sum(outcome.status == "completed" for outcome in outcomes)
             tasks = polled.tasks
@@ -78,9 +83,18 @@ def map_1kb(conn: psycopg.Connection) -> tuple[int, int]:
 
 def runs(conn: psycopg.Connection) -> tuple[int, int]:
     """100 runs of 3 steps, started together."""
+    return _runs(conn, only_follow_ups=False)
+
+
+def runs_handed_over(conn: psycopg.Connection) -> tuple[int, int]:
+    """The same, by a worker who knows that nothing else waits."""
+    return _runs(conn, only_follow_ups=True)
+
+
+def _runs(conn: psycopg.Connection, *, only_follow_ups: bool) -> tuple[int, int]:
     counted = Counted(conn, "runs")
     counted.start(*range(100))
-    return counted.finish(300, lambda task: completed(task, 1))
+    return counted.finish(300, lambda task: completed(task, 1), only_follow_ups=only_follow_ups)
 
 
 def retries(conn: psycopg.Connection) -> tuple[int, int]:
@@ -104,4 +118,4 @@ def _map(conn: psycopg.Connection, slug: str, items: list[object], result: objec
     return counted.finish(len(items) + 2, handle)
 
 
-WORKLOADS = {workload.__name__: workload for workload in (fan_out, runs, map_1kb, retries)}
+WORKLOADS = {workload.__name__: workload for workload in (fan_out, runs, runs_handed_over, map_1kb, retries)}

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from pgflow.errors import InvalidInputError, RunStateError
-from pgflow.records import Outcome, Run, Task, TaskKey
+from pgflow.records import Outcome, Run, Task, TaskKey, Verdict
 from pgflow.testing.model import Engine, TaskId, snapshot
 from pgflow.testing.model.snapshot import canonical
 from pgflow.testing.model.state import RunRow
@@ -75,7 +75,7 @@ class History:
         "start_tasks": 3, "complete_task": 3, "complete_task_with_sql_null": 1, "fail_task": 2,
         "requeue_stalled_tasks": 2,
         "cancel_run": 1, "retry_run": 3, "rerun": 2, "pause_flow": 1, "resume_flow": 12,
-        "poll": 3, "settle": 3, "settle_again": 1, "settle_all": 3, "hand_over": 3, "work": 2, "extend": 3,
+        "poll": 3, "settle": 3, "settle_again": 1, "settle_all": 3, "hand_over": 5, "work": 2, "extend": 3,
         "fail_stalled_tasks": 2,
         "advance_time": 2, "neglect": 1, "forget": 1, "lapse": 2, "show_early": 3, "grant_grace": 2, "lose_worker": 1,
         "deliver_again": 1,
@@ -83,7 +83,7 @@ class History:
     #: What is chosen more often (0: not at all) in histories of one kind or another, so that each gets somewhere.
     moods: ClassVar[dict[str, dict[str, int]]] = {
         "mixed": {},
-        "working": {"work": 20, "settle": 8, "hand_over": 8},
+        "working": {"work": 20, "settle": 8, "hand_over": 12},
         "by contract": {
             "start_tasks": 20,
             "complete_task": 30,
@@ -93,8 +93,16 @@ class History:
             "hand_over": 0,
             "work": 0,
         },
-        "failing": {"poll": 12, "settle_all": 16, "fail_task": 6, "advance_time": 8, "extend": 8},
-        "under control": {"cancel_run": 4, "retry_run": 12, "rerun": 4, "pause_flow": 2, "work": 8, "settle": 6},
+        "failing": {"poll": 12, "settle_all": 16, "hand_over": 8, "fail_task": 6, "advance_time": 8, "extend": 8},
+        "under control": {
+            "cancel_run": 4,
+            "retry_run": 12,
+            "rerun": 4,
+            "pause_flow": 2,
+            "work": 8,
+            "settle": 6,
+            "hand_over": 10,
+        },
         "stalling": {"neglect": 6, "forget": 6, "fail_stalled_tasks": 8, "lapse": 4, "lose_worker": 2},
     }
 
@@ -392,7 +400,8 @@ class History:
         self.polled(self.worker())
         if held := self.held():
             # out of order, as parallel handlers end
-            self.settled([self.outcome(key, "completed") for key in self.draw(st.permutations(held), "order")])
+            results = [self.outcome(key, "completed") for key in self.draw(st.permutations(held), "order")]
+            self.pick((self.settled, self.handed_over), "how")(results)
         else:
             self.advance_by(1)
 
@@ -413,24 +422,30 @@ class History:
         verdicts = self.engine.settle(worker_id, outcomes)
         found = self.real.settle(worker_id, outcomes)
         assert found == verdicts
-        for outcome, verdict in zip(outcomes, verdicts, strict=True):
-            self.did(f"settle {outcome.status}: {verdict}")
+        self.answered(outcomes, verdicts)
         self.agree()
 
     def hand_over(self) -> None:
         """Mostly results; their worker goes on with what follows from them, without asking the queue."""
+        held = self.held()
+        outcomes = [self.outcome(key, "completed") for key in held[: self.pick((1, 2, len(held)), "results")]]
+        if self.pick((False,) * 5 + (True,), "mixed"):
+            outcomes += [self.outcome(self.pick(self.claims, "claim"), how) for how in self.hows(2)]
+        self.handed_over(outcomes, self.pick((_ALL, _ALL, 1, 0), "at most"))
+
+    def handed_over(self, outcomes: list[Outcome], qty: int = _ALL) -> None:
         worker_id = self.worker()
-        is_mixed = self.pick((False, False, False, True), "mixed")
-        hows = self.hows(4) if is_mixed else ["completed"] * self.pick((1, 2, 4), "results")
-        likely = self.held() * 5 + self.claims
-        outcomes = [self.outcome(self.pick(likely, "claim"), how) for how in hows]
-        qty = self.pick((_ALL, 1, 3), "at most")
         verdicts, claimed = self.engine.settle_and_hand_over(worker_id, outcomes, qty, LEASE)
         found, tasks = self.real.settle_and_hand_over(worker_id, outcomes, qty)
         assert found == verdicts
         self.claimed(tasks, claimed)
-        self.did("hand_over", claimed=len(tasks))
+        self.answered(outcomes, verdicts)
+        self.did("hand_over" + self.during(), claimed=len(tasks))
         self.agree()
+
+    def answered(self, outcomes: list[Outcome], verdicts: list[Verdict]) -> None:
+        for outcome, verdict in zip(outcomes, verdicts, strict=True):
+            self.did(f"settle {outcome.status}: {verdict}")
 
     def extend(self) -> None:
         worker_id = self.worker()

@@ -6,7 +6,17 @@ import psycopg
 import pytest
 
 from pgflow import calls
-from tests.sql.engine.work import add_our_worker, completed, extend, failed, poll, released, run, settle
+from tests.sql.engine.work import (
+    add_our_worker,
+    completed,
+    extend,
+    failed,
+    poll,
+    released,
+    run,
+    settle,
+    settle_and_go_on,
+)
 from tests.sql.flows import create_flow, run_status, start, step
 from tests.support import flush_statistics, value
 
@@ -79,6 +89,8 @@ def everything_a_worker_does(conn: psycopg.Connection) -> None:
         settle(conn, worker, released(first), *map(completed, others))
         (again,) = poll(conn, worker, qty=1, lease=60)
         settle(conn, worker, failed(again, retry_in=0))
+        run(conn, calls.start_flows("flow", [b"[7]"]))
+        settle_and_go_on(conn, worker, *map(completed, poll(conn, worker, lease=60)))
         run(conn, calls.requeue_stalled_tasks())
         run(conn, calls.maintain())
     work_off(conn, qty=5)

@@ -8,9 +8,8 @@ import psycopg
 import pytest
 
 from pgflow import calls
-from pgflow.records import Outcome, Polled, Task, Verdict
+from pgflow.records import Polled, Task
 from tests.sql.engine.work import (
-    LEASE,
     Heard,
     add_our_worker,
     completed,
@@ -21,17 +20,10 @@ from tests.sql.engine.work import (
     released,
     run,
     settle,
+    settle_and_go_on,
 )
 from tests.sql.flows import create_flow, start, step
 from tests.support import rows, value
-
-
-def settled(
-    conn: psycopg.Connection, worker_id: Any, *outcomes: Outcome, slugs: tuple[str, ...] = ("flow",), qty: int = 10
-) -> tuple[list[Verdict], Polled]:
-    return run(
-        conn, calls.settle_and_poll(worker_id, outcomes, slugs, qty=qty, lease=LEASE, only_follow_ups=True)
-    )  # fmt: skip
 
 
 def begin(conn: psycopg.Connection, *steps: Any, input: Any = {}) -> tuple[Any, Task]:  # noqa: B006
@@ -44,7 +36,7 @@ def begin(conn: psycopg.Connection, *steps: Any, input: Any = {}) -> tuple[Any, 
 
 def test_what_follows_is_a_claim_like_any_other(conn: psycopg.Connection) -> None:
     worker, a = begin(conn, step("b", "a"))
-    verdicts, polled = settled(conn, worker, completed(a, 7))
+    verdicts, polled = settle_and_go_on(conn, worker, completed(a, 7))
     (b,) = polled.tasks
     assert (verdicts, polled.next_visible_in) == (["applied"], None)
     assert (b.step_slug, b.input, b.flow_input) == ("b", b'{"a": 7}', None)
@@ -55,21 +47,21 @@ def test_what_follows_is_a_claim_like_any_other(conn: psycopg.Connection) -> Non
         "t.leased_until - now() between '1 s' and '2 s', m.vt = t.leased_until, m.read_ct "
         "from pgflow.step_tasks t join pgmq.q_flow m on m.msg_id = t.message_id where t.step_slug = 'b'",
     ) == [("started", 1, worker, True, True, True, 1)]
-    assert settled(conn, worker, completed(b)) == (["applied"], Polled((), None))
+    assert settle_and_go_on(conn, worker, completed(b)) == (["applied"], Polled((), None))
     assert value(conn, "select status from pgflow.runs") == "completed"
 
 
 def test_what_waits_in_the_queue_stays_there(conn: psycopg.Connection) -> None:
     worker, a = begin(conn, step("b", "a"))
     start(conn, "flow")
-    _, polled = settled(conn, worker, completed(a))
+    _, polled = settle_and_go_on(conn, worker, completed(a))
     assert [t.step_slug for t in polled.tasks] == ["b"]
     assert poll_one(conn, worker).step_slug == "a"
 
 
 def test_a_map_comes_with_its_elements_in_their_order(conn: psycopg.Connection) -> None:
     worker, a = begin(conn, step("m", "a", step_type="map"))
-    _, polled = settled(conn, worker, completed(a, ["x", None, 3]))
+    _, polled = settle_and_go_on(conn, worker, completed(a, ["x", None, 3]))
     assert [(t.task_index, t.input, t.flow_input) for t in polled.tasks] == [
         (0, b'"x"', None), (1, b"null", None), (2, b"3", None),
     ]  # fmt: skip
@@ -80,7 +72,7 @@ def test_several_steps_and_runs_come_at_once(conn: psycopg.Connection) -> None:
     start(conn, "flow")
     start(conn, "flow")
     worker = add_our_worker(conn)
-    _, polled = settled(conn, worker, *map(completed, poll(conn, worker)))
+    _, polled = settle_and_go_on(conn, worker, *map(completed, poll(conn, worker)))
     assert sorted(t.step_slug for t in polled.tasks) == ["b", "b", "c", "c"]
     assert len({t.key for t in polled.tasks}) == 4
 
@@ -104,7 +96,7 @@ def test_of_a_flow_all_come_or_none_and_those_left_are_told_of(
     if is_paused:
         run(conn, calls.pause_flow("flow"))
     heard()
-    assert settled(conn, worker, completed(a), slugs=slugs, qty=qty) == (["applied"], Polled((), None))
+    assert settle_and_go_on(conn, worker, completed(a), slugs=slugs, qty=qty) == (["applied"], Polled((), None))
     assert heard() == [("pgflow_work", "flow")]
     assert rows(conn, "select status from pgflow.step_tasks where step_slug <> 'a'") == [("queued",), ("queued",)]
     assert value(conn, "select count(*) from pgmq.q_flow where read_ct = 0") == 2
@@ -113,7 +105,7 @@ def test_of_a_flow_all_come_or_none_and_those_left_are_told_of(
 def test_nobody_is_told_of_what_was_handed_over(conn: psycopg.Connection, heard: Heard) -> None:
     worker, a = begin(conn, step("b", "a"))
     heard()
-    settled(conn, worker, completed(a))
+    settle_and_go_on(conn, worker, completed(a))
     assert heard() == []
 
 
@@ -126,7 +118,7 @@ def test_each_flow_counts_for_itself(conn: psycopg.Connection, heard: Heard) -> 
     worker = add_our_worker(conn)
     one, two = poll(conn, worker, "one", "two")
     heard()
-    _, polled = settled(conn, worker, completed(one), completed(two, [1, 2, 3]), slugs=("one", "two"), qty=3)
+    _, polled = settle_and_go_on(conn, worker, completed(one), completed(two, [1, 2, 3]), slugs=("one", "two"), qty=3)
     assert [t.flow_slug for t in polled.tasks] == ["one"]
     assert heard() == [("pgflow_work", "two")]
 
@@ -139,7 +131,7 @@ def test_beside_anything_but_results_the_queue_gets_it(conn: psycopg.Connection,
     worker = add_our_worker(conn)
     a, z = poll(conn, worker)
     heard()
-    assert settled(conn, worker, completed(a), outcome(z)) == (["applied", "applied"], Polled((), None))
+    assert settle_and_go_on(conn, worker, completed(a), outcome(z)) == (["applied", "applied"], Polled((), None))
     assert {t.step_slug for t in poll(conn, worker)} <= {"b", "z"}
     assert value(conn, "select fence from pgflow.step_tasks where step_slug = 'b'") <= 1
 
@@ -151,7 +143,7 @@ def test_a_second_settling_in_the_transaction_hands_nothing_over(conn: psycopg.C
     worker = add_our_worker(conn)
     one, two = poll(conn, worker)
     with conn.transaction():
-        assert len(settled(conn, worker, completed(one))[1].tasks) == 1
+        assert len(settle_and_go_on(conn, worker, completed(one))[1].tasks) == 1
         settle(conn, worker, completed(two))
     assert len(poll(conn, worker)) == 1
 
@@ -159,8 +151,8 @@ def test_a_second_settling_in_the_transaction_hands_nothing_over(conn: psycopg.C
 def test_a_claim_whose_worker_never_heard_of_it_comes_back(conn: psycopg.Connection) -> None:
     """The answer was lost: no stall, and the attempt is given back."""
     worker, a = begin(conn, step("b", "a"))
-    settled(conn, worker, completed(a))
-    assert settled(conn, worker, completed(a)) == (["duplicate"], Polled((), None))
+    settle_and_go_on(conn, worker, completed(a))
+    assert settle_and_go_on(conn, worker, completed(a)) == (["duplicate"], Polled((), None))
     lapse(conn)
     b = poll_one(conn, add_our_worker(conn))
     assert (b.step_slug, b.fence, b.attempt) == ("b", 2, 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import psycopg
@@ -61,6 +61,18 @@ def poll_one(conn: psycopg.Connection, worker_id: uuid.UUID, *slugs: str, lease:
 def settle(conn: psycopg.Connection, worker_id: uuid.UUID, *outcomes: Outcome) -> list[Verdict]:
     """The verdicts on these outcomes, sent in one call."""
     return run(conn, calls.settle_tasks(worker_id, outcomes))
+
+
+def settle_and_go_on(
+    conn: psycopg.Connection,
+    worker_id: uuid.UUID,
+    *outcomes: Outcome,
+    slugs: Sequence[str] = ("flow",),
+    qty: int = 1000,
+    lease: int = LEASE,
+) -> tuple[list[Verdict], Polled]:
+    """The verdicts on these outcomes, and the tasks that follow from them."""
+    return run(conn, calls.settle_and_poll(worker_id, outcomes, slugs, qty=qty, lease=lease, only_follow_ups=True))
 
 
 def extend(conn: psycopg.Connection, worker_id: uuid.UUID, *held: TaskKey, lease: int = LEASE) -> list[TaskKey]:

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from pgflow import calls
-from tests.sql.engine.work import add_our_worker, completed, extend, failed, poll, settle
+from tests.sql.engine.work import add_our_worker, completed, extend, failed, poll, settle, settle_and_go_on
 from tests.sql.flows import Step, create_flow, start, step
 from tests.sql.plans.explained import Cost, Explained
 
@@ -150,6 +150,17 @@ def settled_runs(explained: Explained, slug: str, n: int) -> None:
     explained.watch(lambda: settle(conn, worker, *outcomes))
 
 
+def runs_handed_over(explained: Explained, slug: str, n: int) -> None:
+    """The same, and who settles gets the next steps."""
+    conn = explained.connection
+    define(conn, slug, "a", step("b", "a"), step("c", "b"))
+    explained.run(calls.start_flows(slug, [b"{}"] * n))
+    worker = add_our_worker(conn, lease=60)
+    outcomes = [completed(t) for t in poll(conn, worker, slug, qty=n, lease=60)]
+    _, polled = explained.watch(lambda: settle_and_go_on(conn, worker, *outcomes, slugs=[slug], qty=n))
+    assert len(polled.tasks) == n
+
+
 def started_runs(explained: Explained, slug: str, n: int) -> None:
     define(explained.connection, slug, "a", step("b", "a"), step("c", "b"))
     assert len(explained.run(calls.start_flows(slug, [b"{}"] * n))) == n
@@ -204,6 +215,7 @@ def failed_run(explained: Explained, slug: str, n: int) -> None:
         (settled_batch, 500),
         (polled_batch, 500),
         (settled_runs, 500),
+        (runs_handed_over, 500),
         (started_runs, 500),
         (told_watchers, 500),
         (started_runs_with_keys, 500),
