@@ -271,6 +271,8 @@ class History:
         self.is_paused = True
         self.did("pause_flow", waiting=len(self.engine.messages))
         self.agree()
+        if self.held() and self.pick((True, False), "what runs goes on"):
+            self.handed_over([self.outcome(key, "completed") for key in self.held()])
 
     def resume_flow(self) -> None:
         self.engine.resume_flow(self.slug)
