@@ -85,26 +85,15 @@ class History:
         "mixed": {},
         "working": {"work": 20, "settle": 8, "hand_over": 12},
         "by contract": {
-            "start_tasks": 20,
-            "complete_task": 30,
-            "fail_task": 5,
-            "poll": 1,
-            "settle_all": 0,
-            "hand_over": 0,
+            "start_tasks": 20, "complete_task": 30, "fail_task": 5, "poll": 1, "settle_all": 0, "hand_over": 0,
             "work": 0,
         },
         "failing": {"poll": 12, "settle_all": 16, "hand_over": 8, "fail_task": 6, "advance_time": 8, "extend": 8},
         "under control": {
-            "cancel_run": 4,
-            "retry_run": 12,
-            "rerun": 4,
-            "pause_flow": 2,
-            "work": 8,
-            "settle": 6,
-            "hand_over": 10,
+            "cancel_run": 4, "retry_run": 12, "rerun": 4, "pause_flow": 2, "work": 8, "settle": 6, "hand_over": 10,
         },
         "stalling": {"neglect": 6, "forget": 6, "fail_stalled_tasks": 8, "lapse": 4, "lose_worker": 2},
-    }
+    }  # fmt: skip
 
     def __init__(self, real: Real, exercised: Counter[str], data: st.DataObject) -> None:
         self.real = real
@@ -272,7 +261,7 @@ class History:
         self.did("pause_flow", waiting=len(self.engine.messages))
         self.agree()
         if self.held() and self.pick((True, False), "what runs goes on"):
-            self.handed_over([self.outcome(key, "completed") for key in self.held()])
+            self.handed_over(self.results(self.held()))
 
     def resume_flow(self) -> None:
         self.engine.resume_flow(self.slug)
@@ -402,7 +391,7 @@ class History:
         self.polled(self.worker())
         if held := self.held():
             # out of order, as parallel handlers end
-            results = [self.outcome(key, "completed") for key in self.draw(st.permutations(held), "order")]
+            results = self.results(self.draw(st.permutations(held), "order"))
             self.pick((self.settled, self.handed_over), "how")(results)
         else:
             self.advance_by(1)
@@ -430,7 +419,7 @@ class History:
     def hand_over(self) -> None:
         """Mostly results; their worker goes on with what follows from them, without asking the queue."""
         held = self.held()
-        outcomes = [self.outcome(key, "completed") for key in held[: self.pick((1, 2, len(held)), "results")]]
+        outcomes = self.results(held[: self.pick((1, 2, len(held)), "results")])
         if self.pick((False,) * 5 + (True,), "mixed"):
             outcomes += [self.outcome(self.pick(self.claims, "claim"), how) for how in self.hows(2)]
         self.handed_over(outcomes, self.pick((_ALL, _ALL, 1, 0), "at most"))
@@ -601,6 +590,9 @@ class History:
     def record(self, task: Task) -> tuple[Any, ...]:
         """What a worker is told of a task, but for its claim."""
         return _id(task.key), canonical(task.input), canonical(task.flow_input)
+
+    def results(self, keys: Iterable[TaskKey]) -> list[Outcome]:
+        return [self.outcome(key, "completed") for key in keys]
 
     def outcome(self, key: TaskKey, how: str) -> Outcome:
         match how:

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from pgflow import calls
+from pgflow.records import Outcome
 from tests.sql.engine.work import add_our_worker, completed, extend, failed, poll, settle, settle_and_go_on
 from tests.sql.flows import Step, create_flow, start, step
 from tests.sql.plans.explained import Cost, Explained
@@ -141,24 +142,26 @@ def polled_batch(explained: Explained, slug: str, n: int) -> None:
 
 def settled_runs(explained: Explained, slug: str, n: int) -> None:
     """A batch over as many runs: each goes on to its next step."""
+    worker, outcomes = results_of_runs(explained, slug, n)
+    explained.watch(lambda: settle(explained.connection, worker, *outcomes))
+
+
+def runs_handed_over(explained: Explained, slug: str, n: int) -> None:
+    """The same, and who settles gets the next steps."""
+    worker, outcomes = results_of_runs(explained, slug, n)
+    _, polled = explained.watch(lambda: settle_and_go_on(explained.connection, worker, *outcomes, slugs=[slug], qty=n))
+    assert len(polled.tasks) == n
+
+
+def results_of_runs(explained: Explained, slug: str, n: int) -> tuple[UUID, list[Outcome]]:
+    """Of the first step of as many runs, and the worker who has them."""
     conn = explained.connection
     define(conn, slug, "a", step("b", "a"), step("c", "b"))
     explained.run(calls.start_flows(slug, [b"{}"] * n))
     worker = add_our_worker(conn, lease=60)
     outcomes = [completed(t) for t in poll(conn, worker, slug, qty=n, lease=60)]
     assert len(outcomes) == n
-    explained.watch(lambda: settle(conn, worker, *outcomes))
-
-
-def runs_handed_over(explained: Explained, slug: str, n: int) -> None:
-    """The same, and who settles gets the next steps."""
-    conn = explained.connection
-    define(conn, slug, "a", step("b", "a"), step("c", "b"))
-    explained.run(calls.start_flows(slug, [b"{}"] * n))
-    worker = add_our_worker(conn, lease=60)
-    outcomes = [completed(t) for t in poll(conn, worker, slug, qty=n, lease=60)]
-    _, polled = explained.watch(lambda: settle_and_go_on(conn, worker, *outcomes, slugs=[slug], qty=n))
-    assert len(polled.tasks) == n
+    return worker, outcomes
 
 
 def started_runs(explained: Explained, slug: str, n: int) -> None:

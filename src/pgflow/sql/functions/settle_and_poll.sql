@@ -33,11 +33,12 @@ set search_path to ''
 as $$
 #variable_conflict use_column
 declare
-  v_handed pgflow.handing_over := (settle_and_poll.worker_id, flow_slugs, qty, lease, '{}')::pgflow.handing_over;
+  v_handed pgflow.handing_over;
   v_sent text[];
   v_rows int;
 begin
   if only_follow_ups then
+    v_handed := (settle_and_poll.worker_id, flow_slugs, qty, lease, '{}')::pgflow.handing_over;
     perform set_config('pgflow.handing_over', v_handed::text, true);
     verdicts := pgflow.settle_tasks(settle_and_poll.worker_id, outcomes);
     v_handed := nullif(current_setting('pgflow.handing_over'), '')::pgflow.handing_over;
