@@ -151,12 +151,8 @@ def flow_differences(flow_slug: str, shape: dict[str, Any]) -> Call[list[str] | 
 
 
 def unfinished_runs(flow_slug: str) -> Call[bool]:
-    """-> whether the flow has a run that has not ended."""
-    return Call(
-        "select exists (select from pgflow.runs where flow_slug = %s and status = 'started')",
-        (flow_slug,),
-        _one_value,
-    )
+    """-> whether the flow has a run that has not ended: then steps of it are under way."""
+    return Call("select exists (select from pgflow._open_steps where flow_slug = %s)", (flow_slug,), _one_value)
 
 
 # ---------------------------------------------------------------------------------------- runs
@@ -218,25 +214,59 @@ def get_run(run_id: UUID) -> Call[Run | None]:
     )
 
 
+_NEWEST_FIRST = "order by r.started_at desc, r.run_id desc"
+#: What is true of the runs of a status; what failed has an index without all others.
+_HAS_STATUS: dict[str | None, str] = {
+    None: "true",
+    "completed": "r.status = 'completed'",
+    "failed": "r.failed_at is not null and num_nonnulls(r.cancelled_at) = 0",
+    "cancelled": "r.failed_at is not null and num_nonnulls(r.cancelled_at) = 1",
+}
+
+
 def list_runs(flow_slug: str | None, status: str | None, limit: int, before: Run | datetime | None) -> Call[list[Run]]:
     """-> the newest runs first, without step states; those that come after a run in this order, or before a time."""
-    given: dict[str, tuple[Any, ...]] = {}
+    given: dict[str, tuple[Any, ...]] = {"true": ()}
     if flow_slug is not None:
         given["r.flow_slug = %s"] = (flow_slug,)
-    if status is not None:
-        given["case when r.cancelled_at is null then r.status else 'cancelled' end = %s"] = (status,)
     if isinstance(before, Run):  # not by its time alone: runs that one transaction started share it
         given["(r.started_at, r.run_id) < (%s, %s)"] = (before.started_at, before.run_id)
     elif before is not None:
         given["r.started_at < %s"] = (before,)
-    where = f"where {' and '.join(given)}" if given else ""
-    newest_first = "order by r.started_at desc, r.run_id desc"
+    where, values = " and ".join(given), tuple(chain.from_iterable(given.values()))
+    if status == "started":
+        page, values = _page_of_open_runs(where), (*values, limit, *values)
+    else:
+        page = f"select r.* from pgflow.runs r where {where} and {_HAS_STATUS[status]} {_NEWEST_FIRST} limit %s"
     return Call(
         # sorted first: what a page does not show must not be put together either
-        f"select {_RUN} from (select r.* from pgflow.runs r {where} {newest_first} limit %s) as r {newest_first}",
-        (*chain.from_iterable(given.values()), limit),
+        f"select {_RUN} from ({page}) as r {_NEWEST_FIRST}",
+        (*values, limit),
         _runs,
     )
+
+
+def _page_of_open_runs(where: str) -> str:
+    """-> SQL for the newest runs that go on. An index that knew of them would make each run dearer to complete.
+
+    Mostly they are among the newest of all; if those do not fill the page, each has steps that are under way.
+    """
+    return f"""
+      with newest as materialized (
+        select r.run_id, r.started_at, r.status from pgflow.runs r where {where} {_NEWEST_FIRST} limit 200
+      ),
+      found as (
+        select n.run_id, n.started_at from newest n where n.status = 'started'
+        union all
+        select r.run_id, r.started_at
+          from (select distinct ss.run_id from pgflow.step_states ss where ss.status = 'started') under_way
+         cross join lateral (
+           select x.* from pgflow.runs x where x.run_id = under_way.run_id and x.status = 'started' offset 0
+         ) r
+         where (select count(*) from newest n where n.status = 'started') < %s and {where}
+           and (r.started_at, r.run_id) < (select n.started_at, n.run_id from newest n order by 1, 2 limit 1)
+      )
+      select x.* from (select * from found r {_NEWEST_FIRST} limit %s) r join pgflow.runs x on x.run_id = r.run_id"""
 
 
 def ended_runs(run_ids: Sequence[UUID]) -> Call[list[UUID]]:

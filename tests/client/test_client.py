@@ -175,6 +175,38 @@ async def test_paging_shows_every_run_once_even_those_that_started_together(ask:
     assert set(seen) == started
 
 
+async def test_runs_of_every_status_are_found_behind_all_that_started_since(ask: Ask, conn: psycopg.Connection) -> None:
+    await ask("compile", double())
+    by_status: dict[str, set[UUID]] = {}
+    for age, status in enumerate(["started", "failed", "cancelled"]):
+        runs = await ask("start_many", double(), range(5))
+        by_status[status] = {run.run_id for run in runs}
+        conn.execute(
+            "update pgflow.runs set started_at = now() - make_interval(days => %s) where run_id = any (%s)",
+            (age + 1, list(by_status[status])),
+        )
+        for run in runs if status == "cancelled" else ():
+            await ask("cancel", run)
+    conn.execute(
+        "update pgflow.runs set status = 'failed', failed_at = now() where run_id = any (%s)",
+        (list(by_status["failed"]),),
+    )
+    conn.execute(
+        "insert into pgflow.runs (flow_slug, status, input, completed_at) "
+        "select 'double', 'completed', '1', now() from generate_series(1, 300)"
+    )
+    for status, expected in by_status.items():
+        assert {run.run_id for run in await ask("list_runs", "double", status=status)} == expected
+        first = await ask("list_runs", status=status, limit=3)
+        then = await ask("list_runs", status=status, limit=3, before=first[-1])
+        assert (len(first), len(then)) == (3, 2)
+        assert {run.run_id for run in first + then} == expected
+    (newest,) = await ask("start_many", double(), [1])
+    found = await ask("list_runs", "double", status="started")
+    assert found[0].run_id == newest.run_id
+    assert {run.run_id for run in found} == {newest.run_id, *by_status["started"]}
+
+
 @pytest.mark.parametrize(
     ("filters", "message"),
     [

@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, get_args
 from uuid import uuid4
 
 import psycopg
@@ -15,6 +15,7 @@ from psycopg.errors import SyntaxErrorOrAccessRuleViolation, UndefinedTable
 
 from pgflow import Client, Flow, Permanent, Worker, calls
 from pgflow.errors import FlowDefinitionError, FlowNotFound, InvalidInputError, PgflowError
+from pgflow.records import RunStatus
 from tests.cli.conftest import app, cli
 from tests.schema.catalog import objects
 from tests.support import rows
@@ -201,4 +202,5 @@ def test_no_call_of_pythons_is_put_together_from_what_it_is_given() -> None:
     for make in (calls.pause_flow, calls.resume_flow):
         assert make(TEXTS[0]).sql == make("x").sql
     assert calls.start_flows(TEXTS[0], [b"1"]).sql == calls.start_flows("x", [b"2"]).sql
-    assert calls.list_runs(TEXTS[0], TEXTS[1], 1, None).sql == calls.list_runs("x", "y", 1, None).sql
+    for status in (None, *get_args(RunStatus)):
+        assert calls.list_runs(TEXTS[0], status, 1, None).sql == calls.list_runs("x", status, 1, None).sql

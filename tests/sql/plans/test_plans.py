@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 from uuid import uuid4
 
 import psycopg
@@ -16,7 +16,7 @@ import pytest
 
 from pgflow import calls
 from pgflow.calls import Call
-from pgflow.records import Outcome, Task
+from pgflow.records import Outcome, RunStatus, Task
 from tests.sql.plans.explained import Explained
 from tests.support import flush_statistics, value
 
@@ -117,14 +117,25 @@ def _checked(explained: Explained, call: Call[Any]) -> Any:
     [
         calls.maintain(),
         calls.start_flows("busy", [b"[1, 2, 3]"] * 3),
-        calls.list_runs("busy", None, 20, None),
-        calls.list_runs(None, None, 20, None),
+        calls.unfinished_runs("busy"),
     ],
-    ids=["fail_stalled_tasks", "start_flows", "list_runs of a flow", "list_runs"],
+    ids=["fail_stalled_tasks", "start_flows", "unfinished_runs"],
 )
 def test_other_calls_do_not_read_the_history_either(explained, call):
     for _ in range(7):
         explained.run(call)
+    assert explained.sequential_scans() == []
+    assert explained.large_nodes(4 * BATCH) == []
+
+
+@pytest.mark.parametrize("flow", ["busy", None])
+@pytest.mark.parametrize("status", [None, *get_args(RunStatus)])
+def test_a_page_of_runs_does_not_read_the_others(explained, flow, status):
+    (run,) = explained.run(calls.start_flows("busy", [b"[1]"]))
+    explained.run(calls.cancel_run(run.run_id, "no use"))
+    for before in (None, run):
+        for _ in range(7):
+            explained.run(calls.list_runs(flow, status, 20, before))
     assert explained.sequential_scans() == []
     assert explained.large_nodes(4 * BATCH) == []
 
