@@ -57,6 +57,37 @@ def test_slow_handlers_get_nothing_ahead(clock: Clock):
     assert ahead.size == 0
 
 
+def test_a_slow_database_makes_it_look_further_ahead_and_a_quick_one_less_far(clock: Clock):
+    def steadily(ahead: Ahead, moments: int) -> int:
+        """Two handlers end each millisecond."""
+        for _ in range(moments):
+            work(ahead, 20)
+            clock.now += 0.01
+        return ahead.size
+
+    ahead = Ahead()
+    assert 80 <= steadily(ahead, 50) <= 120
+    for _ in range(20):
+        ahead.answered(0.03)
+    assert 220 <= steadily(ahead, 50) <= 260
+    for _ in range(20):
+        ahead.answered(1.0)  # whatever happens to the database, no task waits long
+    assert 380 <= steadily(ahead, 50) <= 420
+    for _ in range(20):
+        ahead.answered(0.002)
+    assert 80 <= steadily(ahead, 50) <= 120
+
+
+def test_slow_handlers_that_end_together_are_no_quick_ones(clock: Clock):
+    ahead = Ahead()
+    for _ in range(10):
+        work(ahead, 20)
+        ahead.answered(0.2)
+        clock.now += 1
+    work(ahead, 20)
+    assert ahead.size == 20
+
+
 def test_there_is_a_limit_in_tasks_and_one_in_bytes(clock: Clock):
     ahead = Ahead()
     work(ahead, 100_000)

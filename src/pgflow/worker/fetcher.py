@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeAlias
@@ -87,13 +88,19 @@ class Fetcher(Service):
         with self._room(len(outcomes)) as room:
             if self._is_caught_up:
                 flows = self._attention.served(settled)
-                verdicts, polled = await settle_and_poll(flows, room, True)
+                verdicts, polled = await self._timed(settle_and_poll(flows, room, True))
                 self._hand_on(polled.tasks)  # no queue was read: nothing to learn of what waits there
                 return verdicts
             with self._attention.asking(settled) as flows:
-                verdicts, polled = await settle_and_poll(flows, room, False)
+                verdicts, polled = await self._timed(settle_and_poll(flows, room, False))
                 self._fetched(flows, polled, room)
                 return verdicts
+
+    async def _timed(self, answer: Awaitable[Settled]) -> Settled:
+        asked = time.monotonic()
+        settled = await answer
+        self._held.ahead.answered(time.monotonic() - asked)
+        return settled
 
     @property
     def _is_caught_up(self) -> bool:
