@@ -47,16 +47,20 @@ def _row(key: dict[str, Any], group: list[dict[str, Any]]) -> Row:
 
 def _percentiles(group: list[dict[str, Any]]) -> dict[str, float]:
     """Of each round, then the median over the rounds: one bad round does not make the tail."""
-    rounds = [quantiles(one["latencies"], n=100, method="inclusive") for one in group]
-    return {f"p{p}_ms": median(cuts[p - 1] for cuts in rounds) * 1000 for p in (50, 95, 99)}
+    ended, ran = ([quantiles(one[what], n=100, method="inclusive") for one in group] for what in ("latencies", "ran"))
+    shown = {f"p{p}_ms": median(cuts[p - 1] for cuts in ended) * 1000 for p in (50, 95, 99)}
+    return shown | {"ran_p50_ms": median(cuts[49] for cuts in ran) * 1000}
 
 
 def _ratios(row: Row, rows: list[Row]) -> dict[str, float]:
     """How many times slower than ours and than the floor (below 1: faster); against one worker, and per task."""
     ratios = {}
     for other in ("ours", "floor"):
-        if ratio := _times_slower(row, _find(rows, row, engine=other)):
+        found = _find(rows, row, engine=other)
+        if ratio := _times_slower(row, found):
             ratios[f"times_{other}"] = ratio
+        if found and "ran_p50_ms" in row and "ran_p50_ms" in found:
+            ratios[f"ran_times_{other}"] = row["ran_p50_ms"] / found["ran_p50_ms"]
     alone = _find(rows, row, exact=True, workers=1)
     if len(WORKLOADS[row["workload"]].workers) > 1 and (ratio := _times_slower(row, alone)):
         ratios["times_one_worker"] = 1 / ratio

@@ -76,7 +76,8 @@ def columns(workload: Workload) -> list[_Column]:
         return [*_NAME, ("statements/s", number("statements_per_second", 2)), ("connections", number("connections", 0))]
     if workload.kind == "latency":
         latencies = [(f"p{p} ms", number(f"p{p}_ms", 1)) for p in (50, 95, 99)]
-        return [*_NAME, ("rounds", number("rounds", 0)), *latencies, _AGAINST[0], *_KEEPS]
+        ran = [("ran p50 ms", number("ran_p50_ms", 1)), ("ran than ours", _against("ran_times_ours"))]
+        return [*_NAME, ("rounds", number("rounds", 0)), *latencies, _AGAINST[0], *ran, *_KEEPS]
     shown = _NAME + _SIZE
     if len(workload.workers) > 1:
         shown = [*shown, ("workers", number("workers", 0)), ("x one worker", number("times_one_worker", 2))]

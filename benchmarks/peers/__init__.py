@@ -12,7 +12,8 @@ database, of PostgreSQL or (`Engine.store`) of Redis:
         fan_out(items)                      starts work on `setup.elements(items)`; returns when all are stored
         start_runs(runs, steps)             starts so many runs, each a chain of steps
         finish_runs(runs, steps)            returns when they have all ended
-        run_once(steps)                     starts one run and returns when its end is known
+        run_once(steps)                     starts one run and returns when its end is known (without results: when its
+                                            handlers have run)
 
 A handler does nothing but `await setup.handle()` (which waits, in the workload where handlers wait) and returns a
 small value. Queues that keep no results have no way to tell a client that work is done; their handlers say so through

@@ -44,6 +44,8 @@ class Tally:
         self._write = int(os.environ.get(TALLY_WRITE, -1))
         self._read = int(os.environ.get(TALLY_READ, -1))
         self._count = 0
+        #: When the last of them was heard of.
+        self.heard_at = 0.0
         self._changed = asyncio.Event()
 
     def add(self) -> None:
@@ -55,6 +57,7 @@ class Tally:
 
     def _on_readable(self) -> None:
         self._count += len(os.read(self._read, 65536))
+        self.heard_at = time.perf_counter()
         self._changed.set()
 
     async def wait(self, count: int) -> None:
@@ -117,6 +120,8 @@ class Setup:
 
 
 class Client(Protocol):
+    tally: Tally
+
     async def fan_out(self, items: int) -> None: ...
     async def start_runs(self, runs: int, steps: int) -> None: ...
     async def finish_runs(self, runs: int, steps: int) -> None: ...
@@ -237,13 +242,14 @@ async def _latency(client: Client, scenario: Scenario) -> Any:
     for _ in range(_WARM_UP):
         await client.run_once(scenario.steps)
     yield
-    took = []
+    took, ran = [], []
     for _ in range(scenario.size):
         await asyncio.sleep(pauses.uniform(*_PAUSE))
         begin = time.perf_counter()
         await client.run_once(scenario.steps)
         took.append(time.perf_counter() - begin)
-    yield {"tasks": scenario.size * scenario.steps, "seconds": sum(took), "latencies": took}
+        ran.append(client.tally.heard_at - begin)
+    yield {"tasks": scenario.size * scenario.steps, "seconds": sum(took), "latencies": took, "ran": ran}
 
 
 _KINDS: dict[str, Callable[[Client, Scenario], Any]] = {

@@ -50,11 +50,13 @@ def test_ratios_to_ours_and_to_the_floor_are_of_tasks_per_second() -> None:
 def test_latencies_are_compared_by_their_medians() -> None:
     given = {"workload": "latency1", "tasks": 3}
     ours, other = summarised(
-        measured("ours", 1, latencies=[0.002, 0.004, 0.006], **given),
-        measured("celery", 1, latencies=[0.01, 0.012, 0.014], **given),
+        measured("ours", 1, latencies=[0.002, 0.004, 0.006], ran=[0.001, 0.002, 0.003], **given),
+        measured("celery", 1, latencies=[0.01, 0.012, 0.014], ran=[0.001, 0.003, 0.005], **given),
     )
     assert ours["p50_ms"] == pytest.approx(4)
     assert other["times_ours"] == pytest.approx(3)
+    assert ours["ran_p50_ms"] == pytest.approx(2)
+    assert other["ran_times_ours"] == pytest.approx(1.5)
 
 
 def test_more_workers_are_compared_with_one() -> None:
