@@ -66,6 +66,8 @@ def test_validate_counts_by_an_input(cli, files, monkeypatch):
     }
     said = cli("validate", "root.json", "--input", "{}")
     assert (said.code, "its input must be a list, not dict" in said.err) == (2, True)
+    said = json.loads(cli("validate", "root.json", "--input", "{}", "--json").out)
+    assert (said["flow"], len(said["errors"])) == ("mapping", 1)
     monkeypatch.setattr("sys.stdin", io.StringIO(ROOT))
     assert cli("validate", "-").code == 0
 

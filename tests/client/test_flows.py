@@ -70,6 +70,8 @@ def test_the_blocking_twin_does_the_same(dsn: str):
         client.flows.add_step("report", "fetch")
         with pytest.raises(FlowDefinitionError, match="did you mean 'fetch'"):
             client.flows.add_step("report", "rank", depends_on=["fech"])
+        with pytest.raises(FlowDefinitionError, match="depends_on: at most 9,999 are allowed"):
+            client.flows.add_step("report", "rank", depends_on=[f"s{n}" for n in range(10_000)])
         assert str(client.flows.get("report")) == "report\n└─ fetch"
         assert [flow.flow_slug for flow in client.flows.list()] == ["report"]
         client.flows.delete("report")

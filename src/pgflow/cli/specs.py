@@ -29,8 +29,10 @@ def validate(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> int:
     """Check a flow that is data: every error with its path; else how many tasks a run would have. Needs no database."""
+    slug = "?"
     try:
         flow = read_spec(spec)
+        slug = flow.slug
         counts = task_counts(flow, UNKNOWN if input is None else read_input(input))
     except FlowDefinitionError as error:
         if as_json:
@@ -41,7 +43,7 @@ def validate(
     except InvalidInputError as error:
         if not as_json:
             raise
-        terminal.print_json({"flow": "?", "errors": [str(error)]})
+        terminal.print_json({"flow": slug, "errors": [str(error)]})
         return _FAULTY
     if as_json:
         terminal.print_json({"flow": flow.slug, "errors": [], "tasks": counts})

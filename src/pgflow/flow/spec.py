@@ -155,7 +155,7 @@ class StepSpec(BaseModel):
         "are none). `map`: one task per element of the list that its only dependency returns (of the run's input if "
         "it has none); its output is the list of their results, in order.",
     )
-    depends_on: tuple[str, ...] = Field(
+    depends_on: Annotated[tuple[str, ...], Field(max_length=MOST_STEPS - 1)] = Field(
         default=(),
         description="Slugs of the steps that must have completed before this one starts, and whose outputs it gets. "
         "No cycles. A map has at most one: the step whose list it maps.",
