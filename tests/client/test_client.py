@@ -179,14 +179,13 @@ async def test_runs_of_every_status_are_found_behind_all_that_started_since(ask:
     await ask("compile", double())
     by_status: dict[str, set[UUID]] = {}
     for age, status in enumerate(["started", "failed", "cancelled"]):
-        runs = await ask("start_many", double(), range(5))
-        by_status[status] = {run.run_id for run in runs}
+        by_status[status] = {run.run_id for run in await ask("start_many", double(), range(5))}
         conn.execute(
             "update pgflow.runs set started_at = now() - make_interval(days => %s) where run_id = any (%s)",
             (age + 1, list(by_status[status])),
         )
-        for run in runs if status == "cancelled" else ():
-            await ask("cancel", run)
+    for run_id in by_status["cancelled"]:
+        await ask("cancel", run_id)
     conn.execute(
         "update pgflow.runs set status = 'failed', failed_at = now() where run_id = any (%s)",
         (list(by_status["failed"]),),

@@ -58,24 +58,25 @@ def test_slow_handlers_get_nothing_ahead(clock: Clock):
 
 
 def test_a_slow_database_makes_it_look_further_ahead_and_a_quick_one_less_far(clock: Clock):
-    def steadily(ahead: Ahead, moments: int) -> int:
-        """Two handlers end each millisecond."""
-        for _ in range(moments):
+    ahead = Ahead()
+
+    def size() -> int:
+        """After half a second in which two handlers ended each millisecond."""
+        for _ in range(50):
             work(ahead, 20)
             clock.now += 0.01
         return ahead.size
 
-    ahead = Ahead()
-    assert 80 <= steadily(ahead, 50) <= 120
+    assert 80 <= size() <= 120
     for _ in range(20):
         ahead.answered(0.03)
-    assert 220 <= steadily(ahead, 50) <= 260
+    assert 220 <= size() <= 260
     for _ in range(20):
         ahead.answered(1.0)  # whatever happens to the database, no task waits long
-    assert 380 <= steadily(ahead, 50) <= 420
+    assert 380 <= size() <= 420
     for _ in range(20):
         ahead.answered(0.002)
-    assert 80 <= steadily(ahead, 50) <= 120
+    assert 80 <= size() <= 120
 
 
 def test_slow_handlers_that_end_together_are_no_quick_ones(clock: Clock):
