@@ -47,7 +47,7 @@ class Meter:
         if conn.info.server_version < 180000:
             self._listen_to_plans()
 
-    def count(self, workload: Workload, times: int = 2) -> Costs:
+    def count(self, workload: Workload, times: int = 3) -> Costs:
         """The least of several times, after a warm-up that makes the plans."""
         workload(self._conn)
         return Costs(*map(min, zip(*(self._once(workload) for _ in range(times)), strict=True)))
