@@ -37,6 +37,16 @@ async def test_one_call_after_the_other_runs_on_it_and_those_at_the_same_time_on
     assert await sharing.run(pid()) in together - {alone}
 
 
+async def test_short_calls_at_the_same_time_wait_for_it_and_open_nothing(
+    sharing: SharingDatabase, conn: psycopg.Connection
+) -> None:
+    async with sharing.hearing("work", lambda payload: None):
+        pids = [await asyncio.gather(sharing.run(pid()), sharing.run(pid())) for _ in range(5)]
+        assert len({one for both in pids for one in both}) == 1
+        assert sessions(conn) == 1
+        assert len(set(await asyncio.gather(sharing.run(pid(0.5)), sharing.run(pid())))) == 2  # but not for ever
+
+
 async def test_all_is_heard_also_what_comes_in_one_packet_or_while_a_call_runs(
     sharing: SharingDatabase, conn: psycopg.Connection
 ) -> None:

@@ -33,7 +33,7 @@ async def test_an_idle_worker_holds_two_connections_and_asks_less_than_once_a_se
     async with Worker([flow], dsn=dsn):
         async with AsyncClient(dsn) as client:
             await client.wait(await client.start(flow, 1), timeout=30)
-        # a third is open for a while when two calls come at the same time, which on a slow machine they may
+        # a third is open for a while when a call takes so long that another does not wait: a slow machine's may
         for _ in range(6):
             await aeventually(lambda: sessions(conn) <= 2, within=60)
             asked.clear()

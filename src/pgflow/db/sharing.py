@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from psycopg import AsyncConnection, OperationalError
 from psycopg.pq import TransactionStatus
@@ -15,6 +15,9 @@ from pgflow.db.address import has_input
 
 #: Seconds after which a connection of the pool is closed that nobody needed.
 _MOST_IDLE = 10.0
+#: Seconds that a call waits for the connection that listens before the pool opens one: two short calls that happen to
+#: coincide need no second one, which would take longer to open.
+_PATIENCE = 0.05
 
 
 class SharingDatabase(AsyncDatabase):
@@ -46,12 +49,22 @@ class SharingDatabase(AsyncDatabase):
 
     @asynccontextmanager
     async def _lend(self) -> AsyncIterator[AsyncConnection]:
-        if self._line is not None and self._line.is_free:
+        if self._line is not None and (self._line.is_free or await self._comes_back(self._line)):
             async with self._line.lent() as connection:
                 yield connection
         else:
             async with super()._lend() as connection:
                 yield connection
+
+    async def _comes_back(self, line: _Line) -> bool:
+        """Whether to wait pays: the pool has nothing to lend just now, and the line is soon free."""
+        if self._pool is None or self._pool.get_stats()["pool_available"]:
+            return False
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE):
+                while not line.is_free and not line.lost.is_set():  # one who came later may be quicker
+                    await line.is_back.wait()
+        return self._line is line and line.is_free
 
     async def _distrust(self, connection: AsyncConnection) -> None:
         """It may go on listening, and whoever listens will find out if in vain."""
@@ -67,27 +80,29 @@ class _Line:
     def __init__(self, connection: AsyncConnection, hear: Callable[[str], None]) -> None:
         self.connection = connection
         self.lost = asyncio.Event()
+        #: Not set while it is lent.
+        self.is_back = asyncio.Event()
+        self.is_back.set()
         self._loop = asyncio.get_running_loop()
         self._socket = connection.fileno()
-        self._is_lent = False
         connection.add_notify_handler(lambda notification: hear(notification.payload))
         self._watch()
 
     @property
     def is_free(self) -> bool:
-        if not self._is_lent and not self.lost.is_set():
+        if self.is_back.is_set() and not self.lost.is_set():
             self._take_in()  # the server's farewell may be what has come
-        return not self._is_lent and not self.lost.is_set()
+        return self.is_back.is_set() and not self.lost.is_set()
 
     @asynccontextmanager
     async def lent(self) -> AsyncIterator[AsyncConnection]:
         """The connection, for one call; psycopg watches it meanwhile, and passes notifications on."""
-        self._is_lent = True
+        self.is_back.clear()
         self._loop.remove_reader(self._socket)
         try:
             yield self.connection
         finally:
-            self._is_lent = False
+            self.is_back.set()
             if self.connection.info.transaction_status != TransactionStatus.IDLE:
                 self.lost.set()
             if self.lost.is_set():
@@ -98,7 +113,7 @@ class _Line:
     async def hang_up(self) -> None:
         """Closes it, once nobody uses it any more."""
         self.lost.set()
-        if not self._is_lent:
+        if self.is_back.is_set():
             self._loop.remove_reader(self._socket)
             await self.connection.close()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import psycopg
 import pytest
 
@@ -113,3 +115,36 @@ def test_the_plans_of_a_young_database_are_not_kept_to_scan_an_old_one(conn: psy
     before = {table: statistic(conn, table, "seq_scan") for table in GROWING}
     everything_a_worker_does(conn)
     assert {table: statistic(conn, table, "seq_scan") for table in GROWING} == before
+
+
+def test_nobody_reads_the_queue_where_it_was_empty_when_last_analyzed(conn: psycopg.Connection) -> None:
+    """As queues often are: until it is analyzed again, the planner finds reading all of it cheap."""
+
+    def read() -> int:
+        flush_statistics(conn)
+        return int(value(conn, "select sum(idx_tup_read) from pg_stat_user_indexes where relname = 'q_flow'"))
+
+    create_flow(conn, "flow", step("m", step_type="map"))
+    start(conn, "flow", list(range(500)))
+    work_off(conn, qty=500)
+    conn.execute("analyze pgmq.q_flow")
+    assert value(conn, "select reltuples from pg_class where oid = 'pgmq.q_flow'::regclass and relpages > 0") == 0
+    start(conn, "flow", list(range(4000)))
+    worker = add_our_worker(conn, lease=60)
+    tasks = poll(conn, worker, qty=30, lease=60)
+    acts: dict[str, Callable[[], object]] = {
+        "extend": lambda: extend(conn, worker, *(task.key for task in tasks), lease=90),
+        "complete": lambda: settle(conn, worker, *map(completed, tasks[:10])),
+        "release": lambda: settle(conn, worker, *map(released, tasks[10:20])),
+        "retry": lambda: settle(conn, worker, *(failed(task, retry_in=0) for task in tasks[20:])),
+        "delay": lambda: conn.execute(
+            "select pgflow.set_vt_batch('flow', %s, %s)", ([t.msg_id for t in tasks], [60] * len(tasks))
+        ),
+        "poll": lambda: poll(conn, worker, qty=30, lease=60),
+    }
+    costs = {}
+    for name, act in acts.items():
+        before = read()
+        act()
+        costs[name] = read() - before
+    assert {name: cost for name, cost in costs.items() if cost > 2000} == {}  # dead entries are read, too

@@ -6,7 +6,10 @@ set search_path to ''
 as $$
 begin
   execute format(
-    'select from pgmq.%I where msg_id = any ($1) order by msg_id for update', pgflow._queue_table(p_flow_slug)
+    $q$
+      select from (select k.msg_id from unnest($1) as k(msg_id) order by k.msg_id) w
+       cross join lateral (select from pgmq.%I m where m.msg_id = w.msg_id for update offset 0) locked
+    $q$, pgflow._queue_table(p_flow_slug)
   ) using p_msg_ids;
 end
 $$;

@@ -10,6 +10,7 @@ set search_path to ''
 as $$
 declare
   v_flow record;
+  v_taken bigint[];
 begin
   for v_flow in
     with due as materialized (
@@ -24,26 +25,18 @@ begin
     returning f.flow_slug, coalesce(d.looked_at, '-infinity') as last_look
   loop
     execute format(
-      $q$
-        with lapsed as materialized (
-          select m.msg_id
-            from unnest(pgflow._keys_in($1, array(
-                   select h.msg_id from pgmq.%1$I h where h.vt > $3 and h.read_ct > 0
-                 ))) as k
-           cross join lateral (
-             select from pgflow.step_tasks x
-              where x.run_id = k.run_id and x.step_slug = k.step_slug and x.task_index = k.task_index
-                and x.message_id = k.msg_id and x.status = 'started' and x.leased_until < $2
-             offset 0
-           ) t
-            join pgmq.%1$I m on m.msg_id = k.msg_id
-           order by m.msg_id
-             for update of m skip locked
-        )
-        update pgmq.%1$I q set vt = 'epoch' from lapsed l where q.msg_id = l.msg_id
-      $q$, pgflow._queue_table(v_flow.flow_slug)
-    ) using pgflow._queue_table(v_flow.flow_slug), clock_timestamp(),
-            least(clock_timestamp(), v_flow.last_look) - make_interval(secs => p_lease);
+      'select array(select m.msg_id from pgmq.%I m where m.vt > $1 and m.read_ct > 0)',
+      pgflow._queue_table(v_flow.flow_slug)
+    ) into v_taken using least(clock_timestamp(), v_flow.last_look) - make_interval(secs => p_lease);
+    perform pgflow._set_visible(v_flow.flow_slug, array_agg(k.msg_id), array_agg('epoch'::timestamptz), p_skip_locked => true)
+       from unnest(pgflow._keys_in(pgflow._queue_table(v_flow.flow_slug), v_taken)) as k
+      cross join lateral (
+        select from pgflow.step_tasks x
+         where x.run_id = k.run_id and x.step_slug = k.step_slug and x.task_index = k.task_index
+           and x.message_id = k.msg_id and x.status = 'started' and x.leased_until < clock_timestamp()
+        offset 0
+      ) t
+     having count(*) > 0;
   end loop;
 end
 $$;

@@ -13,7 +13,8 @@ begin
     $q$
       select k.* from unnest($1) as k
        where (select r.status = 'started' from pgflow.runs r where r.run_id = k.run_id)
-         and not exists (select from pgmq.%I m where m.msg_id = k.msg_id)
+         -- no join: all of the queue would be read for each, where it was empty when it was last analyzed
+         and (select m.msg_id from pgmq.%I m where m.msg_id = k.msg_id) is null
     $q$, pgflow._queue_table(p_flow_slug)
   ) using p_keys
   loop

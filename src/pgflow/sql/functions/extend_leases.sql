@@ -44,17 +44,7 @@ begin
     select e.flow_slug, array_agg(e.message_id) as msg_ids, array_agg(e.leased_until) as ats
       from extended e group by e.flow_slug order by e.flow_slug
   loop
-    execute format(
-      $q$
-        with free as materialized (
-          select q.msg_id, w.at
-            from unnest($1, $2) as w(msg_id, at) join pgmq.%1$I q on q.msg_id = w.msg_id
-           order by q.msg_id
-             for update of q skip locked
-        )
-        update pgmq.%1$I q set vt = f.at from free f where q.msg_id = f.msg_id
-      $q$, pgflow._queue_table(v_extended.flow_slug)
-    ) using v_extended.msg_ids, v_extended.ats;
+    perform pgflow._set_visible(v_extended.flow_slug, v_extended.msg_ids, v_extended.ats, p_skip_locked => true);
   end loop;
 
   return query

@@ -20,19 +20,14 @@ begin
     raise exception 'msg_ids length (%) must equal vt_offsets length (%)',
       cardinality(msg_ids), cardinality(vt_offsets);
   end if;
+  perform pgflow._set_visible(queue_name, msg_ids, array(
+    select clock_timestamp() + make_interval(secs => o.seconds)
+      from unnest(vt_offsets) with ordinality as o(seconds, n) order by o.n));
   return query execute format(
     $q$
-      with locked as materialized (
-        select q.msg_id, w.seconds
-          from unnest($1, $2) as w(msg_id, seconds) join pgmq.%1$I q on q.msg_id = w.msg_id
-         order by q.msg_id
-           for update of q
-      )
-      update pgmq.%1$I q set vt = clock_timestamp() + make_interval(secs => l.seconds)
-        from locked l
-       where q.msg_id = l.msg_id
-      returning q.msg_id, q.read_ct, q.enqueued_at, q.vt, q.message, nullif(to_jsonb(q) -> 'headers', 'null')
+      select q.msg_id, q.read_ct, q.enqueued_at, q.vt, q.message, nullif(to_jsonb(q) -> 'headers', 'null')
+        from pgmq.%I q where q.msg_id = any ($1)
     $q$, pgflow._queue_table(queue_name)
-  ) using msg_ids, vt_offsets;
+  ) using msg_ids;
 end
 $$;
