@@ -28,7 +28,8 @@ begin
       'select array(select m.msg_id from pgmq.%I m where m.vt > $1 and m.read_ct > 0)',
       pgflow._queue_table(v_flow.flow_slug)
     ) into v_taken using least(clock_timestamp(), v_flow.last_look) - make_interval(secs => p_lease);
-    perform pgflow._set_visible(v_flow.flow_slug, array_agg(k.msg_id), array_agg('epoch'::timestamptz), p_skip_locked => true)
+    perform pgflow._set_visible(
+              v_flow.flow_slug, array_agg(k.msg_id), array_agg('epoch'::timestamptz), p_skip_locked => true)
        from unnest(pgflow._keys_in(pgflow._queue_table(v_flow.flow_slug), v_taken)) as k
       cross join lateral (
         select from pgflow.step_tasks x
