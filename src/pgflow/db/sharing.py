@@ -14,7 +14,7 @@ from pgflow.db._async import AsyncDatabase
 from pgflow.db.address import has_input
 
 #: Seconds after which a connection of the pool is closed that nobody needed.
-_MOST_IDLE = 10.0
+_MOST_IDLE = 3.0
 #: Seconds that a call waits for the connection that listens before the pool opens one: two short calls that happen to
 #: coincide need none.
 _PATIENCE = 0.05
