@@ -45,7 +45,7 @@ _HOW_TO_READ = """\
   times differ by half from run to run on a small shared machine: a ratio below 1.5 is no difference, and says *same*.
 - Counts are steadier: CPU of all processes of the database and of the worker (from `/proc`), transactions that wrote
   (commits), rows inserted, updated and deleted, pages touched (buffers), bytes of the log (WAL), all per task.
-  Rows and buffers include connecting and a warm-up of 5 items.
+  Rows and buffers include connecting and a warm-up: of 5 items, where worker processes are compared of 100 for each.
 - Latency is told twice: until a client knows that its run has ended (*p50* and so on), and until its last handler has
   run (*ran*). Where results are not kept a client knows no more than the latter: by that column such engines compare.
 - Engines below 1,000 tasks a second get a tenth of the items in every round, and all of them once.

@@ -29,8 +29,10 @@ TALLY_READ, TALLY_WRITE = "BENCH_TALLY_READ", "BENCH_TALLY_WRITE"
 #: Where `run.py` listens; what libraries print goes to the log instead.
 _answers = os.fdopen(os.dup(1), "w")
 
-#: Runs that nobody measures, before those that are: connections, plans and flows are then there.
+#: Runs or items that nobody measures, before those that are: connections, plans and flows are then there.
 _WARM_UP = 5
+#: The same per worker process where there are several: so many that each gets some, and on all its connections.
+_WARM_UP_OF_EACH = 100
 #: Seconds between two runs of a latency scenario. At random, so that nobody is in step with a poller.
 _PAUSE = (0.01, 0.11)
 #: Seconds between two looks at whether a queue is done, once all its handlers have run.
@@ -206,7 +208,7 @@ async def _client(engine: Engine, address: str, setup: Setup) -> None:
 
 
 async def _fan_out(client: Client, scenario: Scenario) -> Any:
-    await client.fan_out(_WARM_UP)
+    await client.fan_out(_WARM_UP_OF_EACH * scenario.workers if scenario.spread else _WARM_UP)
     yield
     begin = time.perf_counter()
     await client.fan_out(scenario.size)

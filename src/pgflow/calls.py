@@ -163,6 +163,8 @@ _RUN = (
     "r.input, r.output, r.error_message, r.remaining_steps, r.started_at, r.completed_at, r.failed_at, "
     "r.parent_run_id, r.idempotency_key)::text"
 )
+#: Without its values, which may be large.
+_BARE_RUN = _RUN.replace("r.input, r.output", "null, null")
 
 
 def start_flows(
@@ -224,7 +226,9 @@ _HAS_STATUS: dict[str | None, str] = {
 }
 
 
-def list_runs(flow_slug: str | None, status: str | None, limit: int, before: Run | datetime | None) -> Call[list[Run]]:
+def list_runs(
+    flow_slug: str | None, status: str | None, limit: int, before: Run | datetime | None, *, values: bool = True
+) -> Call[list[Run]]:
     """-> the newest runs first, without step states; those that come after a run in this order, or before a time."""
     given: dict[str, tuple[Any, ...]] = {"true": ()}
     if flow_slug is not None:
@@ -233,15 +237,15 @@ def list_runs(flow_slug: str | None, status: str | None, limit: int, before: Run
         given["(r.started_at, r.run_id) < (%s, %s)"] = (before.started_at, before.run_id)
     elif before is not None:
         given["r.started_at < %s"] = (before,)
-    where, values = " and ".join(given), tuple(chain.from_iterable(given.values()))
+    where, args = " and ".join(given), tuple(chain.from_iterable(given.values()))
     if status == "started":
-        page, values = _page_of_open_runs(where), (*values, limit, *values)
+        page, args = _page_of_open_runs(where), (*args, limit, *args)
     else:
         page = f"select r.* from pgflow.runs r where {where} and {_HAS_STATUS[status]} {_NEWEST_FIRST} limit %s"
     return Call(
         # sorted first: what a page does not show must not be put together either
-        f"select {_RUN} from ({page}) as r {_NEWEST_FIRST}",
-        (*values, limit),
+        f"select {_RUN if values else _BARE_RUN} from ({page}) as r {_NEWEST_FIRST}",
+        (*args, limit),
         _runs,
     )
 
@@ -314,7 +318,7 @@ def watch(run_ids: Sequence[UUID], flow_slugs: Sequence[str], seconds: float) ->
 
 
 #: What `_snapshot` takes, but for all that may be large.
-_BARE_COLUMNS = f"""{_RUN.replace("r.input, r.output", "null, null")},
+_BARE_COLUMNS = f"""{_BARE_RUN},
               (select json_agg(x order by s.step_index)::text
                  from pgflow.step_states ss
                  join pgflow.steps s on s.flow_slug = ss.flow_slug and s.step_slug = ss.step_slug

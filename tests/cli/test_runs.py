@@ -151,13 +151,28 @@ def test_runs_lists_the_newest_first_and_filters(cli, dsn):
     execute(double, [1], dsn=dsn)
     with pytest.raises(RunFailed):
         execute(double, [-1], dsn=dsn)
-    assert [run["status"] for run in json.loads(cli("runs", "--json", "--dsn", dsn).out)] == ["failed", "completed"]
+    newest, oldest = json.loads(cli("runs", "--json", "--dsn", dsn).out)
+    assert [newest["status"], oldest["status"]] == ["failed", "completed"]
+    assert (oldest["input"], oldest["output"]) == ([1], {"total": 2})
     assert len(json.loads(cli("runs", "--json", "--limit", "1", "--dsn", dsn).out)) == 1
     listed = cli("runs", "--status", "failed", "--flow", "double", "--dsn", dsn).out.splitlines()
     assert listed[0].split() == ["run", "flow", "status", "started", "took", "error"]
     assert len(listed) == 2
     assert "ValueError: -1 is negative" in listed[1]
     assert cli("runs", "--flow", "double", "--status", "cancelled", "--dsn", dsn).err == "no such runs\n"
+
+
+def test_a_table_of_runs_does_not_read_their_values(cli, compiled, monkeypatch):
+    cli("start", "double", "[1, 2]", "--dsn", compiled)
+    listed, listing = [], Client.list_runs
+
+    def listing_noted(*given, **options):
+        listed.extend(listing(*given, **options))
+        return listed
+
+    monkeypatch.setattr(Client, "list_runs", listing_noted)
+    assert "double" in cli("runs", "--dsn", compiled).out
+    assert [run.input for run in listed] == [None]
 
 
 def test_ids_stay_whole_on_a_narrow_terminal(dsn):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -161,6 +162,15 @@ async def test_runs_are_listed_newest_first_by_flow_and_status(ask: Ask, conn: p
         await listed("no_such_flow")
     with pytest.raises(InvalidInputError, match="status must be one of"):
         await ask("list_runs", status="done")
+
+
+@pytest.mark.parametrize("status", [None, "started"])
+async def test_a_listing_without_values_is_the_same_otherwise(ask: Ask, status: str | None) -> None:
+    await ask("start_many", mapping(), [["large"]])
+    whole = await ask("list_runs", status=status)
+    assert [run.input for run in whole] == [["large"]]
+    bare = await ask("list_runs", status=status, values=False)
+    assert bare == [replace(run, input=None, output=None) for run in whole]
 
 
 async def test_paging_shows_every_run_once_even_those_that_started_together(ask: Ask) -> None:

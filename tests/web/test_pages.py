@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+from typing import Any
 from uuid import uuid4
 
 import httpx
 import psycopg
 import pytest
 
-from pgflow import AsyncClient, Worker
+from pgflow import AsyncClient, Run, Worker
 from pgflow.testing import draining
 from pgflow.web import pages, rendering
 from tests.support import aeventually, rows
@@ -43,6 +44,22 @@ async def test_runs_are_filtered_by_flow_and_status(http: httpx.AsyncClient, cli
     assert "<option selected>started</option>" in page.text
     assert "No such runs." in (await http.get("/?status=failed")).text
     assert str(other.run_id) in (await http.get("/?flow=&status=")).text  # as an empty form is sent
+
+
+@pytest.mark.parametrize("address", ["/", "/flows/orders"])
+async def test_lists_of_runs_do_not_read_their_values(
+    http: httpx.AsyncClient, client: AsyncClient, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    run = await client.start(orders, {"large": True})
+    listed, listing = [], client.list_runs
+
+    async def listing_noted(*given: Any, **options: Any) -> list[Run]:
+        listed.extend(await listing(*given, **options))
+        return listed
+
+    monkeypatch.setattr(client, "list_runs", listing_noted)
+    assert str(run.run_id) in (await http.get(address)).text
+    assert [one.input for one in listed] == [None]
 
 
 async def test_a_database_without_runs(http: httpx.AsyncClient) -> None:

@@ -95,10 +95,11 @@ def runs(
 ) -> None:
     """List the newest runs; with --follow and --json a line of JSON per run and change."""
     with Client(context.obj["dsn"]) as client:
+        look = partial(client.list_runs, flow, status=status, limit=limit, values=as_json)
         if follow:
-            _follow(partial(client.list_runs, flow, status=status, limit=limit), as_json=as_json)
+            _follow(look, as_json=as_json)
             return
-        found = client.list_runs(flow, status=status, limit=limit)
+        found = look()
     if as_json:
         terminal.print_json([_plain(run) for run in found])
     elif found:

@@ -322,16 +322,18 @@ class AsyncClient:
         status: str | None = None,
         limit: int = 50,
         before: Run | datetime | None = None,
+        values: bool = True,
     ) -> list[Run[Out]]:
         """The newest runs first, without their steps; `before` goes on behind a run, or at a start time.
 
             older = await client.list_runs(campaign, before=runs[-1])
 
+        With `values=False` their `input` and `output`, which may be large, are not read but None.
         Raises FlowNotFound for a slug that names no flow (a Flow that is not stored has no runs), InvalidInputError.
         """
         check_listing(status, limit, before)
         slug = None if flow is None else slug_of(flow)
-        found = await self._database.run(calls.list_runs(slug, status, limit, before))
+        found = await self._database.run(calls.list_runs(slug, status, limit, before, values=values))
         if not found and isinstance(flow, str):
             await expect_stored(self._database, flow)
         return found

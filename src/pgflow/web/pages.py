@@ -37,6 +37,7 @@ async def runs(request: Request) -> Response:
         status=asked.get("status"),
         limit=_PER_PAGE + 1,
         before=_place(asked["before"]) if "before" in asked else None,
+        values=False,
     )
     page = found[:_PER_PAGE]
     filters = {name: asked[name] for name in asked if name != "before"}
@@ -78,7 +79,7 @@ async def flow(request: Request) -> Response:
     """A stored flow and its latest runs."""
     slug = request.path_params["slug"]
     spec = await client_of(request).flows.get(slug)
-    latest = await client_of(request).list_runs(slug, limit=_LATEST)
+    latest = await client_of(request).list_runs(slug, limit=_LATEST, values=False)
     steps = spec.steps_in_order
     drawing = draw({step.slug: step.depends_on for step in steps}, {step.slug: ("", _kind(step)) for step in steps})
     return render(
