@@ -80,9 +80,13 @@ def leak_tasks() -> str:
 
 
 def hog() -> None:
-    """Takes more memory than the process may have."""
-    resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))
-    bytearray(2**31)
+    """Takes more memory than the process may have; who comes after it in this process may have it again."""
+    usual = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (2**30, usual[1]))
+    try:
+        bytearray(2**31)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, usual)
 
 
 UNFIT = "InvalidInputError: the handler's result"
