@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -123,3 +124,11 @@ def test_an_unknown_engine_is_refused_with_the_known_ones_named() -> None:
 def test_what_a_peer_needs_is_pinned(engine: str) -> None:
     lines = (BENCHMARKS / "peers" / f"{engine}.txt").read_text().splitlines()
     assert all("==" in line or line.startswith("# ") for line in lines)
+
+
+@pytest.mark.slow
+def test_the_least_latency_is_told_for_one_step_and_for_three() -> None:
+    done = call("least_latency.py", "--runs", "5")
+    assert done.returncode == 0, done.stderr
+    one, three = re.findall(r"^\d steps?: p50 (\d+\.\d) ms, p99 \d+\.\d ms$", done.stdout, re.MULTILINE)
+    assert float(one) > 0 < float(three)
