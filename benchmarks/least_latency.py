@@ -38,6 +38,8 @@ select pg_notify('ended', id::text) from ended
 """
 _LOOK = "select * from run where id = %s and status = 'completed'"
 _WARM_UP = 10
+#: Seconds after which the worker is given up.
+_PATIENCE = 30.0
 #: Seconds between two runs, as in the latency workloads (peers/harness.py).
 _PAUSE = (0.01, 0.11)
 
@@ -63,7 +65,8 @@ def _measure(dsn: str, steps: int, runs: int) -> list[float]:
     worker = context.Process(target=_work, args=(dsn, steps, listens), daemon=True)
     worker.start()
     try:
-        listens.wait()
+        if not listens.wait(_PATIENCE):
+            raise TimeoutError("the worker does not listen")
         return asyncio.run(_start_runs(dsn, runs))
     finally:
         worker.terminate()
@@ -96,7 +99,7 @@ async def _start_runs(dsn: str, runs: int) -> list[float]:
             await asyncio.sleep(pauses.uniform(*_PAUSE))
             begin = time.perf_counter()
             await connection.execute(_START, (run_id,))
-            await _hear(ended)
+            await _hear(ended, _PATIENCE)
             assert await (await connection.execute(_LOOK, (run_id,))).fetchone() is not None
             took.append(time.perf_counter() - begin)
     return took[_WARM_UP:]
@@ -110,8 +113,9 @@ async def _connect(dsn: str, channel: str = "") -> psycopg.AsyncConnection:
     return connection
 
 
-async def _hear(connection: psycopg.AsyncConnection) -> None:
-    async for _ in connection.notifies(stop_after=1):
+async def _hear(connection: psycopg.AsyncConnection, seconds: float | None = None) -> None:
+    """Returns at the next notification, or after so many seconds."""
+    async for _ in connection.notifies(timeout=seconds, stop_after=1):
         pass
 
 
